@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+// The smaller verbs, validated and normalised as Problem is for attention: writing a paged cache, moving its
+// pages, merging partial results. Plain data.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "problem.h"
+
+namespace rapt {
+
+// One side (k, v or q) of an append: tokens [tokens, heads, dim] and where they go.
+struct AppendSide {
+  Rows from;               // batch_stride unused
+  std::int64_t heads = 0;
+  std::int64_t dim = 0;
+};
+
+struct RopeTables {
+  const float* cos = nullptr;  // [positions, rotary_dim / 2]
+  const float* sin = nullptr;
+  std::int64_t cos_stride = 0;
+  std::int64_t sin_stride = 0;
+  Indices positions;  // [tokens]
+  std::int64_t table_rows = 0;
+  std::int64_t rotary_dim = 0;  // 0 = no rope
+  bool interleaved = false;
+};
+
+struct AppendJob {
+  DType dtype = DType::none;
+  std::int64_t tokens = 0;
+  AppendSide k, v;
+  AppendSide q;  // heads 0 = no q
+  Rows q_out;
+  PagedRows k_pages, v_pages;
+  std::int64_t page_size = 0;
+  std::int64_t pages = 0;
+  Indices slots;  // INT64 [tokens]; -1 skips
+  RopeTables rope;
+  DeviceKind device_kind = DeviceKind::cpu;
+};
+
+// Copies or clears whole pages. A page is `rank` strided dimensions behind the page dimension.
+struct PageJob {
+  DType dtype = DType::none;
+  std::int32_t rank = 0;                       // of one page
+  std::int64_t shape[RAPT_MAX_RANK] = {};      // of one page
+  std::int64_t from_strides[RAPT_MAX_RANK] = {};
+  std::int64_t to_strides[RAPT_MAX_RANK] = {};
+  const void* from = nullptr;  // null = fill with zeros
+  void* to = nullptr;
+  std::int64_t from_page_stride = 0;
+  std::int64_t to_page_stride = 0;
+  std::int64_t count = 0;
+  const std::int64_t* sources = nullptr;  // page of move i: sources[i * index_stride]
+  const std::int64_t* targets = nullptr;
+  std::int64_t index_stride = 1;
+  DeviceKind device_kind = DeviceKind::cpu;
+};
+
+struct MergeJob {
+  DType dtype = DType::none;
+  std::int64_t batch = 0, tokens = 0, heads = 0, dim = 0;  // ragged: batch 1
+  std::vector<Rows> out;  // one a part
+  std::vector<Rows> lse;
+  Rows merged_out;
+  Rows merged_lse;  // null data = not wanted
+  DeviceKind device_kind = DeviceKind::cpu;
+};
+
+}  // namespace rapt
