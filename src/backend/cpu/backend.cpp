@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+// The CPU's driver: hands the items of a schedule to workers, then the combines. What one item
+// computes is the business of the instruction set's kernels.
+#include "backend/cpu/backend.h"
+
+#include <cstdio>
+#include <type_traits>
+
+#include "backend/cpu/cache.h"
+#include "backend/cpu/dispatch.h"
+#include "backend/cpu/kernel.h"
+#include "backend/cpu/machine.h"
+#include "backend/cpu/parallel.h"
+#include "backend/cpu/thread_pool.h"
+#include "work_list.h"
+
+namespace rapt::cpu {
+namespace {
+
+// Whole cache lines, so that every slice is aligned and no two workers share a line.
+std::size_t rounded(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+// The workspace: partial sums, their maxima and their sums of exponentials, then a scratch a
+// worker.
+struct Layout {
+  std::size_t out_bytes = 0;
+  std::size_t row_bytes = 0;
+  std::size_t scratch_bytes = 0;
+
+  Layout(const Problem& problem, const Kernels& kernels, std::int64_t partial_rows) {
+    const auto rows = static_cast<std::size_t>(partial_rows);
+    out_bytes = rounded(rows * static_cast<std::size_t>(problem.value_dim) * sizeof(float));
+    row_bytes = rounded(rows * sizeof(float));
+    scratch_bytes = rounded(kernels.scratch_bytes(problem));
+  }
+
+  [[nodiscard]] std::size_t scratch_begin() const { return out_bytes + 2 * row_bytes; }
+
+  [[nodiscard]] Partials partials(std::byte* workspace) const {
+    const auto floats = [&](std::size_t at) { return reinterpret_cast<float*>(workspace + at); };
+    return {floats(0), floats(out_bytes), floats(out_bytes + row_bytes)};
+  }
+
+  [[nodiscard]] std::byte* scratch(std::byte* workspace, std::int32_t slot) const {
+    return workspace + scratch_begin() + static_cast<std::size_t>(slot) * scratch_bytes;
+  }
+};
+
+std::string instruction_sets() {
+  std::string names;
+  for (const KernelRow& row : kernel_table()) {
+    if (missing_feature(row.isa, this_cpu()).empty()) names += std::string(" ") + row.isa;
+  }
+  const std::string& forced = environment().isa;
+  return names.substr(1) + (forced.empty() ? "" : "; RAPT_ISA forces " + forced);
+}
+
+class CpuBackend final : public Backend {
+ public:
+  [[nodiscard]] std::string name() const override { return "cpu"; }
+
+  void devices(std::vector<rapt_device_info>& out) const override {
+    const Status& status = environment().status;
+    rapt_device_info info{};
+    info.struct_size = sizeof info;
+    info.available = status.ok() ? 1 : 0;
+    const std::string detail = status.ok() ? instruction_sets() : status.sentence();
+    std::snprintf(info.backend, sizeof info.backend, "cpu");
+    std::snprintf(info.name, sizeof info.name, "%s", cpu_model().c_str());
+    std::snprintf(info.detail, sizeof info.detail, "%s", detail.c_str());
+    info.memory_bytes = memory_bytes();
+    info.workers = worker_count({});
+    out.push_back(info);
+  }
+
+  [[nodiscard]] std::vector<Candidate> candidates(const Problem& problem,
+                                                  const Target&) const override {
+    std::vector<Candidate> list;
+    for (const KernelRow& row : kernel_table()) {
+      list.push_back({row.kernel, refusal(row, problem, environment(), this_cpu())});
+    }
+    return list;
+  }
+
+  [[nodiscard]] Grain grain(const Problem& problem, const std::string& kernel) const override {
+    const KernelRow* row = find_kernel(kernel);
+    return row == nullptr ? Grain{} : row->kernels().grain(problem);
+  }
+
+  [[nodiscard]] std::size_t workspace_bytes(const Problem& problem, const std::string& kernel,
+                                            std::int64_t partial_rows,
+                                            const Target& target) const override {
+    const KernelRow* row = find_kernel(kernel);
+    if (row == nullptr) return 0;
+    const Layout layout(problem, row->kernels(), partial_rows);
+    const auto workers = static_cast<std::size_t>(worker_count(target));
+    return layout.scratch_begin() + workers * layout.scratch_bytes;
+  }
+
+  Status load(const Problem&, const std::string&, const Target& target) const override {
+    if (target.parallel_for == nullptr) ThreadPool::shared().reserve(worker_count(target));
+    return {};
+  }
+
+  Status forward(const Problem& problem, std::span<const Sequence> sequences,
+                 const Schedule& schedule, const std::string& kernel, void* workspace,
+                 const Target& target) const override {
+    const KernelRow* row = find_kernel(kernel);
+    if (row == nullptr) return internal("kernel: the CPU has no " + kernel);
+    const Kernels& kernels = row->kernels();
+    const Layout layout(problem, kernels, schedule.partial_rows);
+    auto* memory = static_cast<std::byte*>(workspace);
+    const ForwardCall call{&problem, sequences.data(), layout.partials(memory)};
+    const auto run_all = [&](const auto& items, auto kernel_of_item) {
+      const auto count = static_cast<std::int64_t>(items.size());
+      parallel_for(target, count, [&](std::int64_t index, std::int32_t slot) {
+        kernel_of_item(call, items[static_cast<std::size_t>(index)], layout.scratch(memory, slot));
+      });
+    };
+    run_all(schedule.items, kernels.forward);
+    run_all(schedule.combines, kernels.combine);
+    return {};
+  }
+
+  Status append(const AppendJob& job, const Target& target) const override {
+    RAPT_RETURN_IF_ERROR(environment().status);
+    return cpu::append(job, target);
+  }
+
+  Status move_pages(const PageJob& job, const Target& target) const override {
+    RAPT_RETURN_IF_ERROR(environment().status);
+    return cpu::move_pages(job, target);
+  }
+
+  Status merge(const MergeJob& job, const Target& target) const override {
+    RAPT_RETURN_IF_ERROR(environment().status);
+    return cpu::merge(job, target);
+  }
+};
+
+}  // namespace
+
+Backend& backend() {
+  static CpuBackend& cpu = *new CpuBackend;  // outlives every caller, static destructors included
+  return cpu;
+}
+
+}  // namespace rapt::cpu

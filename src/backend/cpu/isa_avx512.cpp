@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+// The kernels for AVX-512 F, BW, DQ and VL. Compiled with its own flags (cmake/library.cmake).
+#include "backend/cpu/simd_avx512.h"
+#include "backend/cpu/forward.h"
+
+namespace rapt::cpu {
+
+const Kernels& avx512() {
+  static constexpr Kernels kKernels = {"avx512", kLanes, grain, scratch_bytes, forward, combine};
+  return kKernels;
+}
+
+}  // namespace rapt::cpu
