@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+"""The paged cache's verbs, and merge, which combines partial results."""
+
+from __future__ import annotations
+
+from ctypes import addressof, byref
+from typing import TYPE_CHECKING, NamedTuple, Optional, Sequence
+
+from . import _abi
+from ._library import check, lib, options, whole
+from ._problem import set_pages
+from ._tensor import empty, numbers, put, tensor, tensors
+
+if TYPE_CHECKING:
+    from ._problem import Result
+    from ._tensor import Array, Numbers
+
+
+class Rope(NamedTuple):
+    """Rotary position embedding of the first rotary_dim elements of each head."""
+
+    cos: Array  # float32 [positions, rotary_dim / 2]
+    sin: Array  # as cos
+    positions: Numbers  # int32 or int64 [tokens]
+    rotary_dim: Optional[int] = None  # default: twice the tables' width
+    interleaved: bool = False  # pairs (2i, 2i + 1); else (i, i + rotary_dim / 2)
+
+
+def append(k: Array,
+           v: Array,
+           k_cache: Array,
+           v_cache: Array,
+           slots: Numbers,
+           *,
+           page_layout: Optional[str] = None,
+           page_size: Optional[int] = None,
+           rope: Optional[Rope] = None,
+           q: Optional[Array] = None,
+           q_out: Optional[Array] = None,
+           threads: int = 0,
+           backend: Optional[str] = None) -> Optional[Array]:
+    """Writes new tokens into a paged cache, rotating k on its way in where `rope` is given.
+
+    Args:
+      k: [tokens, kv_heads, head_dim], of the cache's dtype. v: [tokens, kv_heads, value_dim].
+      k_cache, v_cache: written; pages as attend takes them, with its page_layout and page_size.
+      slots: int64 [tokens]; slot s is row s % page_size of page s // page_size, -1 skips the
+        token. Two tokens may not name one slot.
+      rope: default None, no rotation.
+      q, q_out: with rope; [tokens, q_heads, head_dim], rotated into q_out (default: a new array;
+        may be q itself).
+      threads, backend: as attend's.
+
+    Returns q_out, or None without q. Raises as attend does; nothing is written then.
+    """
+    args = _abi.AppendArgs()
+    put(args, "k", "k", k)
+    put(args, "v", "v", v)
+    put(args, "k_cache", "k_cache", k_cache, output=True)
+    put(args, "v_cache", "v_cache", v_cache, output=True)
+    slots = numbers("slots", slots, "int64")
+    put(args, "slots", "slots", slots)
+    set_pages(args, k_cache, page_layout, page_size)
+    alive = [] if rope is None else _put_rope(args, rope)
+    if q is not None:
+        put(args, "q", "q", q)
+        q_out = empty(q, tuple(q.shape)) if q_out is None else q_out
+    if q_out is not None:
+        put(args, "q_out", "q_out", q_out, output=True)
+    check(lib.rapt_append(byref(args), options(backend, None, threads)))
+    del alive  # until here
+    return q_out
+
+
+def _put_rope(args: _abi.AppendArgs, rope: Rope) -> list:
+    group = _abi.Rope(interleaved=int(rope.interleaved))
+    put(group, "cos", "rope.cos", rope.cos)
+    put(group, "sin", "rope.sin", rope.sin)
+    positions = numbers("rope.positions", rope.positions, "int64")
+    put(group, "positions", "rope.positions", positions)
+    width = 2 * group.cos.shape[1] if rope.rotary_dim is None else rope.rotary_dim
+    group.rotary_dim = whole("rope.rotary_dim", width)
+    args.rope = addressof(group)
+    return [group, positions]
+
+
+def copy_pages(cache: Array,
+               pairs: Numbers,
+               *,
+               threads: int = 0,
+               backend: Optional[str] = None) -> None:
+    """Within one cache (K or V, any layout, pages outermost), copies page pairs[i][0] onto page
+    pairs[i][1], for all i as if at once. `pairs` is int64 [n, 2]; no page may be written twice,
+    nor both read and written."""
+    pairs = _pairs(pairs)
+    written, moves = tensor("cache", cache, output=True), tensor("pairs", pairs)
+    check(lib.rapt_copy_pages(byref(written), byref(moves), options(backend, None, threads)))
+
+
+def swap_pages(from_: Array,
+               to: Array,
+               pairs: Numbers,
+               *,
+               threads: int = 0,
+               backend: Optional[str] = None) -> None:
+    """From one cache into another of the same page shape and dtype (swap out, swap in): page
+    pairs[i][0] of `from_` onto page pairs[i][1] of `to`. `pairs` is int64 [n, 2]; no page may
+    be written twice."""
+    pairs = _pairs(pairs)
+    read, written = tensor("from_", from_), tensor("to", to, output=True)
+    moves = tensor("pairs", pairs)
+    check(
+        lib.rapt_swap_pages(byref(read), byref(written), byref(moves),
+                            options(backend, None, threads)))
+
+
+def _pairs(pairs: Numbers) -> Array:
+    made = numbers("pairs", pairs, "int64")
+    return made if pairs is made or len(made) else made.reshape(0, 2)  # an empty list has no width
+
+
+def clear_pages(cache: Array,
+                pages: Numbers,
+                *,
+                threads: int = 0,
+                backend: Optional[str] = None) -> None:
+    """Fills pages of one cache with zeros. `pages` is int64 [n]."""
+    pages = numbers("pages", pages, "int64")
+    written, cleared = tensor("cache", cache, output=True), tensor("pages", pages)
+    check(lib.rapt_clear_pages(byref(written), byref(cleared), options(backend, None, threads)))
+
+
+def merge(outs: Sequence[Array],
+          lses: Sequence[Array],
+          *,
+          out: Optional[Array] = None,
+          lse: Optional[Array] = None,
+          return_lse: bool = False,
+          threads: int = 0,
+          backend: Optional[str] = None) -> Result:
+    """Combines attention over disjoint sets of keys into attention over their union.
+
+    Args:
+      outs, lses: the parts' results of attend(..., return_lse=True), at least one.
+      out, lse: arrays to write, of the parts' shapes; each may be one of the parts. Default: new.
+      return_lse: answer (out, lse) instead of out.
+
+    Raises as attend does.
+    """
+    if not outs or len(lses) != len(outs):
+        raise ValueError(f"lses: has {len(lses)} parts, outs has {len(outs)}; "
+                         "must be as many, 1 or more")
+    parts, sums = tensors("outs", outs), tensors("lses", lses)
+    args = _abi.MergeArgs(count=len(outs), out=addressof(parts), lse=addressof(sums))
+    out = empty(outs[0], tuple(outs[0].shape)) if out is None else out
+    put(args, "merged_out", "out", out, output=True)
+    if lse is None and return_lse:
+        lse = empty(lses[0], tuple(lses[0].shape))
+    if lse is not None:
+        put(args, "merged_lse", "lse", lse, output=True)
+    check(lib.rapt_merge(byref(args), options(backend, None, threads)))
+    return (out, lse) if return_lse else out

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+"""Views of NumPy arrays and torch tensors as rapt_tensor, without copying.
+
+torch is never imported: an argument can only be a torch tensor once its caller has imported it.
+A view is packed straight into the struct that holds it, which costs a fraction of ctypes fields.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import struct
+import sys
+from ctypes import Structure, sizeof
+from typing import TYPE_CHECKING, Callable, Sequence, Union
+
+import numpy as np
+
+from . import _abi
+
+if TYPE_CHECKING:
+    import torch
+
+    Array = Union[np.ndarray, torch.Tensor]
+    Numbers = Union[Array, list, tuple]
+
+_SIZE = sizeof(_abi.Tensor)
+
+
+def _packer(rank: int) -> Callable:
+    gap = 8 * (_abi.MAX_RANK - rank)  # bytes behind the shape and behind the strides
+    return struct.Struct(f"@NPii{rank}q{gap}x{rank}q{gap}xii").pack_into
+
+
+# One a rank, of struct_size, data, dtype, rank, shape, strides, device_kind, device_index.
+_PACK = [_packer(rank) for rank in range(_abi.MAX_RANK + 1)]
+
+
+def put(holder: Structure, field: str, name: str, value: Array, output: bool = False) -> None:
+    """Writes a view of `value` into the tensor `field` of `holder`. `name` is what the caller
+    calls it; `output` says that rapt will write it."""
+    _view(holder, getattr(type(holder), field).offset, name, value, output)
+
+
+def tensor(name: str, value: Array, output: bool = False) -> _abi.Tensor:
+    """A view of its own."""
+    made = _abi.Tensor()
+    _view(made, 0, name, value, output)
+    return made
+
+
+def tensors(name: str, values: Sequence[Array]) -> ctypes.Array:
+    """An array of views, of inputs that the caller calls name[0], name[1], ..."""
+    made = (_abi.Tensor * len(values))()
+    for i, value in enumerate(values):
+        _view(made, i * _SIZE, f"{name}[{i}]", value, False)
+    return made
+
+
+def numbers(name: str, value: Numbers, dtype: str) -> Array:
+    """`value` itself, or an array of `dtype` made of a sequence of Python numbers. A view of it
+    does not keep it alive."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    try:
+        found = np.array(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    integers = dtype.startswith("int")
+    if found.size and found.dtype.kind not in ("iu" if integers else "iuf"):
+        raise ValueError(f"{name}: is a list of {found.dtype}; must be numbers that fit {dtype}")
+    made = found.astype(dtype)
+    if integers and (made != found).any():
+        raise ValueError(f"{name}: is {value}; must be numbers that fit {dtype}")
+    return made
+
+
+def empty(like: Array, shape: tuple, dtype: str = "") -> Array:
+    """An uninitialised packed array of `like`'s library, and of its dtype unless one is named."""
+    if isinstance(like, np.ndarray):
+        return np.empty(shape, dtype or like.dtype)
+    if dtype:
+        return like.new_empty(shape, dtype=getattr(sys.modules["torch"], dtype))
+    return like.new_empty(shape)
+
+
+def _view(holder: object, offset: int, name: str, value: Array, output: bool) -> None:
+    view = _VIEWS.get(type(value)) or _view_of(name, type(value))
+    view(holder, offset, name, value, output)
+
+
+def _view_numpy(holder: object, offset: int, name: str, array: np.ndarray, output: bool) -> None:
+    pack, layout = _numpy_layout(name, array.dtype, array.shape, array.strides)
+    flags = array.flags
+    if not flags.aligned:  # which also says that strides are whole elements
+        raise ValueError(f"{name}: data is not aligned to its elements of {array.itemsize} bytes")
+    if output and not flags.writeable:
+        raise ValueError(f"{name}: the array is read-only; must be writeable")
+    pack(holder, offset, _SIZE, array.__array_interface__["data"][0], *layout, 0, 0)
+
+
+@functools.lru_cache(maxsize=1024)  # a step's calls repeat a few layouts: 0.4 us less an array
+def _numpy_layout(name: str, dtype: np.dtype, shape: tuple, strides: tuple) -> tuple:
+    """The packer, and (code, rank, shape..., strides... in elements)."""
+    code = _abi.DTYPES.get(dtype.name) if dtype.isnative else None
+    if code is None:
+        raise ValueError(_unknown_dtype(name, dtype))
+    empty_array = 0 in shape  # any strides describe it; NumPy's may be 0
+    elements = [1 if empty_array else stride // dtype.itemsize for stride in strides]
+    return _packer_of(name, len(shape)), (code, len(shape), *shape, *elements)
+
+
+def _view_torch(holder: object, offset: int, name: str, tensor: torch.Tensor,
+                output: bool) -> None:
+    code = _torch_codes().get(tensor.dtype)
+    if code is None:
+        raise ValueError(_unknown_dtype(name, tensor.dtype))
+    if not tensor.is_cpu or tensor.is_neg() or tensor.requires_grad:
+        _refuse_torch(name, tensor)
+    try:
+        data, shape, strides = tensor.data_ptr(), tensor.shape, tensor.stride()
+    except RuntimeError:
+        raise ValueError(f"{name}: is {tensor.layout}; must have strided memory") from None
+    pack, rank = _packer_of(name, len(shape)), len(shape)
+    pack(holder, offset, _SIZE, data, code, rank, *shape, *strides, 0, 0)
+
+
+def _packer_of(name: str, rank: int) -> Callable:
+    if rank > _abi.MAX_RANK:
+        raise ValueError(f"{name}: rank is {rank}; must be 1 to {_abi.MAX_RANK}")
+    return _PACK[rank]
+
+
+_VIEWS: dict[type, Callable] = {np.ndarray: _view_numpy}
+
+
+def _view_of(name: str, kind: type) -> Callable:
+    """The view of a type that is met for the first time."""
+    torch = sys.modules.get("torch")
+    if torch is not None and issubclass(kind, torch.Tensor):
+        view: Callable = _view_torch
+    elif issubclass(kind, np.ndarray) and not issubclass(kind, np.ma.MaskedArray):
+        view = _view_numpy
+    else:
+        raise TypeError(f"{name}: is a {kind.__name__}; must be a NumPy array or a torch tensor")
+    _VIEWS[kind] = view
+    return view
+
+
+_TORCH_CODES: dict[torch.dtype, int] = {}
+
+
+def _torch_codes() -> dict[torch.dtype, int]:
+    if not _TORCH_CODES:
+        torch = sys.modules["torch"]
+        names = [name for name in _abi.DTYPES if hasattr(torch, name)]
+        _TORCH_CODES.update({getattr(torch, name): _abi.DTYPES[name] for name in names})
+    return _TORCH_CODES
+
+
+def _unknown_dtype(name: str, dtype: object) -> str:
+    return f"{name}: dtype is {dtype!s}; must be one of {', '.join(_abi.DTYPES)}"
+
+
+def _refuse_torch(name: str, tensor: torch.Tensor) -> None:
+    if not tensor.is_cpu:
+        raise NotImplementedError(f"{name}: is on device {tensor.device}; must be on the CPU")
+    if tensor.is_neg():
+        raise ValueError(f"{name}: is a lazy negation; must be plain memory (resolve_neg())")
+    if sys.modules["torch"].is_grad_enabled():
+        raise NotImplementedError(f"{name}: requires a gradient, which this call does not record; "
+                                  "must be detached, or under torch.no_grad()")
