@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+// What this machine can do at most, measured: multiply-adds a second and bytes read from memory a
+// second.
+#pragma once
+#include <string>
+
+#include "rapt/rapt.h"
+
+namespace rapt::bench {
+
+// Rates that so many threads reach together. 0 = the instruction set has no such unit, or the
+// machine lacks it.
+struct Ceilings {
+  std::string isa;  // "avx512_bf16"
+  int threads = 1;
+  double fp32_gflops = 0;  // FP32 multiply-add
+  double bf16_gflops = 0;  // BF16 dot products that sum in FP32
+  double read_gbps = 0;    // streams from memory, far larger than every cache
+};
+
+// Takes about two seconds.
+Ceilings measure_ceilings(const std::string& isa, int threads);
+
+// The arithmetic ceiling for inputs of this type: BF16 where there is a unit for it, else FP32.
+double peak_gflops(const Ceilings& ceilings, rapt_dtype dtype);
+
+// "avx2" of "cpu/avx2_forward"; "" where no probe has the kernel's name.
+std::string isa_of_kernel(const std::string& kernel);
+
+}  // namespace rapt::bench

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+// The first run measures memory, the check poisons nothing after it, the timed runs come last.
+#include "bench/measure.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "bench/memory.h"
+#include "bench/plain.h"
+#include "bench/team.h"
+#include "kit/compare.h"
+#include "kit/workload.h"
+
+namespace rapt::bench {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::int64_t kFullCheckKeys = 4096;  // above, the oracle looks at sampled rows
+constexpr std::int64_t kSampledRows = 48;      // a head
+constexpr double kLongSeconds = 4;             // a run that long is timed once
+constexpr double kEnoughSeconds = 1;
+constexpr std::size_t kLeastRuns = 7;
+constexpr std::size_t kMostRuns = 2000;
+
+// What computes the answer: rapt or its peer.
+class Solver {
+ public:
+  Solver(const Job& job, const rapt_attention& problem, int threads)
+      : problem_(problem), plain_(job.plain), backend_(job.backend) {
+    options_.struct_size = sizeof options_;
+    options_.backend = backend_.empty() ? nullptr : backend_.c_str();
+    options_.threads = threads;
+  }
+
+  // The kernel's name, or the sentences of all that refused.
+  rapt_status choose(std::string& name) const;
+
+  [[nodiscard]] rapt_status solve() const {
+    if (!plain_) return rapt_attend(&problem_, &options_);
+    return plain_attention(problem_, options_.threads) ? RAPT_OK : RAPT_UNSUPPORTED;
+  }
+
+ private:
+  rapt_attention problem_;
+  bool plain_;
+  std::string backend_;
+  rapt_options options_{};
+};
+
+std::string refusals(const nlohmann::json& answer) {
+  std::string all;
+  for (const auto& refused : answer.at("refused")) {
+    all += (all.empty() ? "" : "; ") + refused.at("kernel").get<std::string>() + ": " +
+           refused.at("sentence").get<std::string>();
+  }
+  return all;
+}
+
+rapt_status Solver::choose(std::string& name) const {
+  name = "plain/softmax";
+  if (plain_) return RAPT_OK;
+  std::size_t needed = 0;
+  rapt_explain(&problem_, &options_, nullptr, 0, &needed);
+  std::string text(std::max<std::size_t>(needed, 1), '\0');
+  const rapt_status status = rapt_explain(&problem_, &options_, text.data(), text.size(), &needed);
+  name = rapt_error_message();
+  if (status != RAPT_OK) return status;
+  const auto answer = nlohmann::json::parse(text.c_str());
+  const bool chosen = answer.at("chosen").is_string();
+  name = chosen ? answer.at("chosen").get<std::string>() : refusals(answer);
+  return chosen ? RAPT_OK : RAPT_UNSUPPORTED;
+}
+
+double seconds_of(const Solver& solver, rapt_status& status) {
+  const Clock::time_point begin = Clock::now();
+  status = solver.solve();
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+std::vector<double> time_runs(const Solver& solver, int repeat, double first) {
+  std::vector<double> times;
+  if (first > kLongSeconds && repeat == 0) return {first};
+  const auto wanted = static_cast<std::size_t>(repeat);
+  double total = 0;
+  rapt_status status = RAPT_OK;
+  while (repeat > 0
+             ? times.size() < wanted
+             : times.size() < kMostRuns && (times.size() < kLeastRuns || total < kEnoughSeconds)) {
+    times.push_back(seconds_of(solver, status));
+    total += times.back();
+  }
+  return times;
+}
+
+void fill_times(std::vector<double> times, Row& row) {
+  std::sort(times.begin(), times.end());
+  const std::size_t half = times.size() / 2;
+  const double median = times.size() % 2 == 1 ? times[half] : (times[half - 1] + times[half]) / 2;
+  row.median_us = median * 1e6;
+  row.min_us = times.front() * 1e6;
+  row.gflops = counted_flops(row.spec) / median * 1e-9;
+  row.gbps = kit::case_bytes(row.spec) / median * 1e-9;
+}
+
+void fill_verdict(const kit::Workload& workload, Row& row) {
+  const bool all = row.spec.kv_len <= kFullCheckKeys;
+  const kit::Verdict verdict = kit::check(workload, all ? 0 : kSampledRows);
+  row.checked = verdict.passed;
+  row.error = verdict.max_error;
+  row.sentence = verdict.sentence;
+}
+
+Row empty_row(const Job& job, const std::string& kernel, int threads) {
+  Row row;
+  row.label = job.label;
+  row.spec = job.spec;
+  row.kernel = kernel;
+  row.backend = kernel.substr(0, kernel.find('/'));
+  row.threads = threads;
+  return row;
+}
+
+Outcome refused(rapt_status status, const std::string& sentence) { return {status, sentence, {}}; }
+
+}  // namespace
+
+int usual_threads() {
+  const char* asked = std::getenv("RAPT_THREADS");
+  const int threads = asked == nullptr ? 0 : std::atoi(asked);
+  return threads > 0 ? threads : static_cast<int>(allowed_cpus().size());
+}
+
+double counted_flops(const kit::Case& c) {
+  const bool square = c.q_len == c.kv_len && c.q_lens.empty() && c.kv_lens.empty();
+  if (c.mask != "causal" || !square || c.positions || c.left_pad) return kit::case_flops(c);
+  const double scores = 0.5 * static_cast<double>(c.batch * c.q_heads) *
+                        static_cast<double>(c.q_len) * static_cast<double>(c.kv_len);
+  return 2.0 * static_cast<double>(c.head_dim + c.value_dim) * scores;
+}
+
+Outcome measure(const Job& job, const Tell& tell) {
+  if (job.spec.direction != "forward") {
+    return refused(RAPT_UNSUPPORTED, "direction: is backward, which no kernel computes yet");
+  }
+  const int threads = job.threads > 0 ? job.threads : usual_threads();
+  tell(job.label + ": filling tensors");
+  kit::Workload workload(job.spec);
+  std::optional<Pinned> pinned;
+  if (threads == 1) pinned.emplace();
+  const Solver solver(job, workload.attention(), threads);
+  std::string kernel;
+  rapt_status status = solver.choose(kernel);
+  if (status != RAPT_OK) return refused(status, kernel);
+
+  tell(job.label + ": first run");
+  Row row = empty_row(job, kernel, threads);
+  const PeakMemory memory;
+  const double first = seconds_of(solver, status);
+  if (status != RAPT_OK) return refused(status, rapt_error_message());
+  row.peak_bytes = memory.bytes();
+  tell(job.label + ": comparing with the oracle");
+  fill_verdict(workload, row);
+  tell(job.label + ": timing");
+  if (row.checked) fill_times(time_runs(solver, job.repeat, first), row);
+  return {RAPT_OK, "", row};
+}
+
+}  // namespace rapt::bench

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+// What several commands share.
+#include "cli/commands.h"
+
+#include <nlohmann/json.hpp>
+
+#include "cli/failure.h"
+
+namespace rapt::cli {
+
+rapt_options Where::options() const {
+  rapt_options options{};
+  options.struct_size = sizeof options;
+  options.backend = backend.empty() ? nullptr : backend.c_str();
+  options.threads = threads;
+  return options;
+}
+
+void add_where(CLI::App& command, Where& where) {
+  command.add_option("--backend", where.backend, "Compute there, or not at all: cpu, ...")
+      ->type_name("NAME");
+  command.add_option("--threads", where.threads, "CPU threads at most")
+      ->type_name("N")
+      ->check(CLI::Range(1, 4096));
+}
+
+Explanation explain(const rapt_attention& problem, const rapt_options& options) {
+  // The first call answers the size, and "too short" where nothing else is wrong.
+  std::size_t needed = 0;
+  const rapt_status sized = rapt_explain(&problem, &options, nullptr, 0, &needed);
+  if (needed == 0) require_ok(sized);
+  std::string text(needed, '\0');
+  require_ok(rapt_explain(&problem, &options, text.data(), needed, &needed));
+  const auto json = nlohmann::json::parse(text.c_str());
+  Explanation answer;
+  if (json.at("chosen").is_string()) answer.chosen = json.at("chosen");
+  for (const auto& refused : json.at("refused")) {
+    answer.refused.push_back({refused.at("kernel"), refused.at("sentence")});
+  }
+  return answer;
+}
+
+}  // namespace rapt::cli
