@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+"""The command line: exit codes, JSON, help that knows every key, and files that appear whole."""
+
+import json
+import os
+import re
+import struct
+import subprocess
+import xml.etree.ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+RAPT = os.environ.get("RAPT_CLI", str(ROOT / "build" / "release" / "rapt"))
+REAL_FILE = ROOT / "examples" / "data" / "minilm.safetensors"
+DONE, WRONG, USAGE, INVALID, UNSUPPORTED = range(5)
+FILE_TYPES = {np.dtype("float32"): "F32", np.dtype("float64"): "F64", np.dtype("float16"): "F16",
+              np.dtype("int32"): "I32"}
+ROW_KEYS = {"case", "direction", "dtype", "head_dim", "q_len", "kv_len", "backend", "kernel",
+            "threads", "median_us", "min_us", "gflops", "gbps", "share", "checked", "error", "peer",
+            "speedup", "peak_bytes"}
+
+
+def rapt(*words, code=DONE):
+    done = subprocess.run([RAPT, *map(str, words)], check=False, capture_output=True, text=True)
+    assert done.returncode == code, (words, done.returncode, done.stdout, done.stderr)
+    return done
+
+
+def write_tensors(path, tensors, crooked=False):
+    """A safetensors file; crooked: the header's length leaves every tensor misaligned."""
+    header, offset = {}, 0
+    for name, array in tensors.items():
+        header[name] = {"dtype": FILE_TYPES[array.dtype], "shape": array.shape,
+                        "data_offsets": [offset, offset + array.nbytes]}
+        offset += array.nbytes
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8 + int(crooked))
+    body = b"".join(array.tobytes() for array in tensors.values())
+    path.write_bytes(struct.pack("<Q", len(text)) + text + body)
+    return path
+
+
+def read_tensors(path):
+    raw = path.read_bytes()
+    length = struct.unpack("<Q", raw[:8])[0]
+    types = {"F32": np.float32, "F16": np.float16}
+    tensors = {}
+    for name, entry in json.loads(raw[8:8 + length]).items():
+        begin, end = entry["data_offsets"]
+        data = raw[8 + length + begin:8 + length + end]
+        tensors[name] = np.frombuffer(data, types[entry["dtype"]]).reshape(entry["shape"])
+    return tensors
+
+
+def random_qkv(shape=(2, 5, 3, 8), kv_len=7, dtype=np.float32):
+    random = np.random.default_rng(3)
+    kv_shape = (*shape[:-3], kv_len, *shape[-2:])
+    return {"q": random.standard_normal(shape).astype(dtype),
+            "k": random.standard_normal(kv_shape).astype(dtype),
+            "v": random.standard_normal(kv_shape).astype(dtype)}
+
+
+def truth(q, k, v, causal=False, softcap=0.0):
+    """out and lse of one sequence [tokens, heads, dim], in float64."""
+    q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
+    scores = np.einsum("ihd,jhd->hij", q, k) / np.sqrt(q.shape[-1])
+    scores = softcap * np.tanh(scores / softcap) if softcap else scores
+    level = np.arange(len(q))[:, None] + len(k) - len(q)
+    if causal:
+        scores = np.where(np.arange(len(k)) <= level, scores, -np.inf)
+    lse = np.log(np.exp(scores).sum(-1))
+    return np.einsum("hij,jhd->ihd", np.exp(scores - lse[..., None]), v), lse
+
+
+# ---- help
+
+def grammar_keys():
+    header = (ROOT / "tests" / "kit" / "case.h").read_text()
+    body = header[header.index("struct Case {"):header.index("};")]
+    keys = re.findall(r"^\s+(?:std::\w+(?:<[\w:]+>)?|rapt_dtype|bool|double) (\w+)\s*[=;]", body,
+                      re.MULTILINE)
+    assert len(keys) > 30
+    return keys
+
+
+@pytest.mark.parametrize("command", ["explain", "verify", "bench"])
+def test_help_explains_every_key_of_the_grammar(command):
+    text = rapt(command, "--help").stdout
+    missing = [key for key in grammar_keys() if not re.search(rf"(?<!\w){key}=", text)]
+    assert not missing
+
+
+def test_help_is_a_manual():
+    text = rapt("--help").stdout
+    for word in ("devices", "explain", "attend", "check", "verify", "bench", "Examples",
+                 "Exit codes", "RAPT_BACKEND", "RAPT_ISA", "RAPT_THREADS"):
+        assert word in text
+    assert re.match(r"rapt \d+\.\d+\.\d+$", rapt("--version").stdout)
+
+
+@pytest.mark.parametrize("command", ["", "devices", "explain", "attend", "check", "verify",
+                                     "bench"])
+def test_help_fits_the_screen(command):
+    lines = rapt(*command.split(), "--help").stdout.splitlines()
+    assert not [line for line in lines if len(line) > 100]
+
+
+# ---- exit codes
+
+@pytest.mark.parametrize("words", [
+    [], ["nonsense"], ["explain"], ["explain", "--case", "colour=red"],
+    ["explain", "--case", "mask=some"], ["bench"], ["bench", "--suite", "none"],
+    ["bench", "--suite", "cpu-peak", "--case", "q_len=8"], ["devices", "--threads", "0"],
+    ["attend", "--input", "x"], ["attend", "--input", "x", "--output", "y", "alibi=head"],
+    ["verify", "--count", "-3"]])
+def test_usage_errors_exit_2(words):
+    assert rapt(*words, code=USAGE).stderr.startswith("rapt: ")
+
+
+def test_problems_that_break_a_rule_exit_3():
+    error = rapt("explain", "--case", "head_dim=7", code=INVALID).stderr
+    assert error.startswith("rapt: q: head_dim is 7")
+
+
+@pytest.mark.parametrize("case", ["dtype=fp8_e4m3", "direction=backward"])
+def test_what_no_kernel_takes_exits_4(case):
+    rapt("bench", "--case", case, code=UNSUPPORTED)
+
+
+def test_an_unknown_backend_is_refused():
+    assert rapt("explain", "--case", "", "--backend", "abacus", code=INVALID).stderr
+
+
+# ---- devices and explain
+
+def test_devices_shows_the_cpu():
+    assert "cpu:0" in rapt("devices").stdout
+    report = json.loads(rapt("devices", "--json", "-").stdout)
+    assert report["schema"] == 1
+    cpu = next(device for device in report["devices"] if device["backend"] == "cpu")
+    assert cpu["available"] is True and cpu["workers"] >= 1
+
+
+def test_explain_answers_json(tmp_path):
+    path = tmp_path / "answer.json"
+    text = rapt("explain", "--case", "head_dim=128", "--json", path).stdout
+    answer = json.loads(path.read_text())
+    assert set(answer) == {"schema", "chosen", "refused"} and answer["schema"] == 1
+    assert f"chosen: {answer['chosen']}" in text
+    assert all(set(refused) == {"kernel", "sentence"} for refused in answer["refused"])
+
+
+@pytest.mark.parametrize("case", ["dtype=fp8_e4m3", "direction=backward"])
+def test_explain_says_why_nothing_was_chosen(case):
+    answer = json.loads(rapt("explain", "--case", case, "--json", "-").stdout)
+    assert answer["chosen"] is None and answer["refused"]
+
+
+def test_explain_makes_no_tensors():
+    rapt("explain", "--case", "batch=1000 q_len=1000000 kv_len=1000000 q_heads=64 head_dim=128")
+
+
+# ---- attend and check
+
+def test_attend_answers_a_batch(tmp_path):
+    tensors = random_qkv()
+    source = write_tensors(tmp_path / "in.safetensors", tensors)
+    target = tmp_path / "out.safetensors"
+    rapt("attend", "--input", source, "--output", target, "mask=causal", "softcap=2")
+    result = read_tensors(target)
+    assert set(result) == {"out", "lse"}
+    for b in range(2):
+        out, lse = truth(*(tensors[name][b] for name in "qkv"), causal=True, softcap=2)
+        np.testing.assert_allclose(result["out"][b], out, atol=1e-6)
+        np.testing.assert_allclose(result["lse"][b], lse, atol=1e-6)
+    assert [path.name for path in tmp_path.iterdir() if path != source] == [target.name]
+
+
+def test_attend_answers_one_sequence_at_a_crooked_place(tmp_path):
+    tensors = random_qkv((5, 2, 16))
+    source = write_tensors(tmp_path / "in.safetensors", tensors, crooked=True)
+    target = tmp_path / "out.safetensors"
+    rapt("attend", "--input", source, "--output", target, "--threads", 1, "q_heads=2")
+    result = read_tensors(target)
+    out, lse = truth(**tensors)
+    np.testing.assert_allclose(result["out"], out, atol=1e-6)
+    np.testing.assert_allclose(result["lse"], lse, atol=1e-6)
+
+
+def test_attend_answers_ragged_sequences(tmp_path):
+    tensors = random_qkv((5, 2, 16), kv_len=8)
+    tensors["q_offsets"] = np.array([0, 2, 5], np.int32)
+    tensors["kv_offsets"] = np.array([0, 5, 8], np.int32)
+    source = write_tensors(tmp_path / "in.safetensors", tensors)
+    target = tmp_path / "out.safetensors"
+    rapt("attend", "--input", source, "--output", target, "lse=0")
+    result = read_tensors(target)
+    assert set(result) == {"out"}
+    out, _ = truth(tensors["q"][2:], tensors["k"][5:], tensors["v"][5:])
+    np.testing.assert_allclose(result["out"][2:], out, atol=1e-6)
+
+
+def test_attend_uses_features_in_the_file_and_names_the_rest(tmp_path):
+    tensors = random_qkv((1, 4, 2, 8), kv_len=4)
+    plain = write_tensors(tmp_path / "plain.safetensors", tensors)
+    tensors["sinks"] = np.array([1, 2], np.float32)
+    tensors["other"] = np.zeros(1, np.float32)
+    source = write_tensors(tmp_path / "in.safetensors", tensors)
+    lse = {}
+    for path in (plain, source):
+        done = rapt("attend", "--input", path, "--output", tmp_path / "out.safetensors")
+        lse[path] = read_tensors(tmp_path / "out.safetensors")["lse"]
+        assert ("tensor other is not used" in done.stderr) == (path == source)
+    expected = np.logaddexp(lse[plain], np.array([1, 2])[None, :, None])
+    np.testing.assert_allclose(lse[source], expected, atol=1e-6)
+
+
+def broken_inputs(folder):
+    good = random_qkv()
+    yield folder / "missing", "cannot read"
+    yield folder, "cannot read"
+    text = folder / "text"
+    text.write_text("this is no such file")
+    yield text, "no safetensors file"
+    whole = write_tensors(folder / "whole", good)
+    cut = folder / "cut"
+    cut.write_bytes(whole.read_bytes()[:-1])
+    yield cut, "no safetensors file"
+    yield write_tensors(folder / "no_v", {"q": good["q"], "k": good["k"]}), "v: the file has no"
+    yield write_tensors(folder / "f64", random_qkv(dtype=np.float64)), "q: dtype is F64"
+    for dtype, words in ((np.int32, "k: dtype is I32"), (np.float16, "k: dtype")):
+        mixed = {**good, "k": good["k"].astype(dtype)}
+        yield write_tensors(folder / np.dtype(dtype).name, mixed), words
+    yield write_tensors(folder / "rank", {**good, "v": good["v"][0]}), "v: rank is 3, q has 4"
+    yield write_tensors(folder / "heads", {**good, "q": good["q"][:, :, :2]}), "heads"
+
+
+def test_bad_inputs_exit_3_and_leave_nothing(tmp_path):
+    folder = tmp_path / "inputs"
+    folder.mkdir()
+    target = tmp_path / "out.safetensors"
+    for path, words in broken_inputs(folder):
+        error = rapt("attend", "--input", path, "--output", target, code=INVALID).stderr
+        assert words in error, (path, error)
+        assert [entry.name for entry in tmp_path.iterdir()] == ["inputs"]
+
+
+def test_a_refused_run_keeps_the_former_output(tmp_path):
+    target = tmp_path / "out.safetensors"
+    target.write_text("former")
+    source = write_tensors(tmp_path / "in.safetensors", random_qkv())
+    rapt("attend", "--input", source, "--output", target, "head_dim=16", code=INVALID)
+    rapt("attend", "--input", source, "--output", target, "scale=nan", code=INVALID)
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path / "no" / "where", tmp_path, tmp_path / "pipe"):
+        rapt("attend", "--input", source, "--output", place, code=INVALID)
+    assert target.read_text() == "former"
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["in.safetensors", "out.safetensors", "pipe"]
+
+
+def test_check_judges_the_real_file():
+    report = json.loads(rapt("check", "--input", REAL_FILE, "--rows", 24, "--json", "-").stdout)
+    assert report["passed"] is True and 0 < report["error"] < 1e-3
+    assert "verdict  correct" in rapt("check", "--input", REAL_FILE, "--rows", 4).stdout
+
+
+# ---- verify and bench
+
+def test_verify_reports(tmp_path):
+    path = tmp_path / "report.json"
+    rapt("verify", "--count", 20, "--seed", 5, "--json", path)
+    report = json.loads(path.read_text())
+    assert {"schema", "seed", "passed", "failed", "refused", "coverage", "worst",
+            "failures"} <= set(report)
+    assert report["passed"] == 20 and report["failed"] == 0
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bench")
+    done = rapt("bench", "--case", "q_len=64 kv_len=96 mask=causal", "--threads", 1, "--repeat", 2,
+                "--json", folder / "rows.json", "--plot", folder / "rows.svg")
+    return done, json.loads((folder / "rows.json").read_text()), folder / "rows.svg"
+
+
+def test_bench_answers_json(measured):
+    _, report, _ = measured
+    assert {"schema", "machine", "commit", "ceilings", "rows"} <= set(report)
+    row, = report["rows"]
+    assert set(row) == ROW_KEYS
+    assert row["checked"] is True and row["threads"] == 1 and row["median_us"] >= row["min_us"] > 0
+    scores = sum(min(96, i + 33) for i in range(64))
+    assert row["gflops"] == pytest.approx(2 * 128 * scores / row["median_us"] * 1e-3)
+    ceiling, = report["ceilings"]
+    assert row["share"] == pytest.approx(row["gflops"] / ceiling["fp32_gflops"])
+    assert ceiling["threads"] == 1 and ceiling["read_gbps"] > 0
+
+
+def test_bench_says_what_it_does(measured):
+    done, report, _ = measured
+    assert "[1/1]" in done.stderr
+    assert report["rows"][0]["kernel"] in done.stdout and "ceilings" in done.stdout
+
+
+def test_bench_draws_a_chart(measured):
+    chart = xml.etree.ElementTree.parse(measured[2]).getroot()
+    words = " ".join(text.text for text in chart.iter("{http://www.w3.org/2000/svg}text"))
+    for wanted in ("q_len=64", "100%", "measured peak", "GFLOP/s"):
+        assert wanted in words
+
+
+def test_bench_lists_its_suites():
+    names = {line.split()[0] for line in rapt("bench", "--list").stdout.splitlines()}
+    assert names == {"cpu-peak", "cpu-features", "cpu-decode", "cpu-memory", "cpu-lengths",
+                     "cpu-threads"}

@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+// The comparison, head by head: what must be exact first (NaN, empty rows, padding), then the
+// errors.
+#include "kit/compare.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <vector>
+
+#include "kit/gather.h"
+#include "kit/numbers.h"
+#include "kit/oracle.h"
+#include "kit/yardstick.h"
+
+namespace rapt::kit {
+namespace {
+
+using oracle::Int;
+
+// Yardstick draws for a head with so many visible scores. The error of one evaluation of few scores
+// is a matter of luck (it may be 0); the largest of several is not. From 16,384 scores on one says
+// enough.
+int draws_for(Int scores) {
+  constexpr Int kEnough = 16384;
+  return static_cast<int>(std::clamp<Int>(kEnough / std::max<Int>(scores, 1), 1, 48));
+}
+
+// How much larger than the yardstick's our RMS error over so many rows may be. That of few rows is
+// not yet an average: it scatters as 1 / sqrt(rows), and one row is held to the factor of the
+// largest error, 2.
+double rms_factor(Int rows) {
+  constexpr Int kAverage = 64;
+  return rows >= kAverage ? 1.3
+                          : 1.3 + 0.7 / std::sqrt(static_cast<double>(std::max<Int>(rows, 1)));
+}
+
+// Errors over some elements.
+struct Error {
+  double max = 0;
+  double squares = 0;
+  Int count = 0;
+
+  void add(double error) {
+    max = std::max(max, std::fabs(error));
+    squares += error * error;
+    ++count;
+  }
+  [[nodiscard]] double rms() const {
+    return count ? std::sqrt(squares / static_cast<double>(count)) : 0;
+  }
+};
+
+// out's or lse's errors in one head: ours, and those of the yardstick, the largest of its draws.
+struct Errors {
+  const char* field = "";
+  Error ours{};
+  double yard_max = 0, yard_rms = 0;
+  double floor = 0;     // allowed whatever the yardstick says
+  std::string where{};  // of the largest error of ours
+
+  void add_yardstick(const Error& error) {
+    yard_max = std::max(yard_max, error.max);
+    yard_rms = std::max(yard_rms, error.rms());
+  }
+};
+
+std::string format(const char* text, double a, double b, double c) {
+  char line[200];
+  std::snprintf(line, sizeof line, text, a, b, c);
+  return line;
+}
+
+// Judges the heads of one problem into a verdict.
+class Judge {
+ public:
+  explicit Judge(const rapt_attention& problem)
+      : problem_(problem),
+        model_(gather_model(problem)),
+        has_lse_(problem.lse.dtype != RAPT_NONE) {}
+
+  Verdict run(Int rows) {
+    for (Int b = 0; b < batch_of(problem_); ++b) {
+      from_ = gather(problem_, b);
+      judge_padding();
+      choose_rows(rows);
+      poisoned_ = !keys_are_finite();
+      const Int group = model_.q_heads / model_.kv_heads;
+      for (Int kv_head = 0; kv_head < model_.kv_heads; ++kv_head) {
+        const Yardstick yardstick(model_, from_.sequence, kv_head, problem_.q.dtype,
+                                  problem_.out.dtype);
+        for (Int h = kv_head * group; h < (kv_head + 1) * group; ++h) judge_head(yardstick, h);
+      }
+    }
+    verdict_.passed = verdict_.sentence.empty();
+    return verdict_;
+  }
+
+ private:
+  // Row `row` of the head's chosen rows in all three ways of computing it.
+  struct Truth {
+    Int i;
+    oracle::Row oracle, ours;
+  };
+
+  void fail(const std::string& sentence) {
+    if (verdict_.sentence.empty()) verdict_.sentence = sentence;
+  }
+
+  [[nodiscard]] std::string where(const char* field, Int head, Int i) const {
+    return std::string(field) + ": sequence " + std::to_string(from_.sequence.index) + ", head " +
+           std::to_string(head) + ", query " + std::to_string(i);
+  }
+
+  // Rows behind a sequence's used length.
+  void judge_padding() {
+    for (Int i = from_.sequence.q_len; i < from_.q_rows; ++i) {
+      for (Int h = 0; h < model_.q_heads; ++h)
+        judge_empty(h, i, gather_answer(problem_, from_, h, i));
+    }
+  }
+
+  void judge_empty(Int head, Int i, const oracle::Row& ours) {
+    const bool zero =
+        std::all_of(ours.out.begin(), ours.out.end(), [](double x) { return x == 0; });
+    if (!zero) fail(where("out", head, i) + " sees no key and is not 0");
+    if (has_lse_ && ours.lse != -INFINITY)
+      fail(where("lse", head, i) + " sees no key and is not -inf");
+  }
+
+  void choose_rows(Int wanted) {
+    const Int q_len = from_.sequence.q_len;
+    rows_.clear();
+    const Int count = wanted <= 0 ? q_len : std::min(wanted, q_len);
+    for (Int n = 0; n < count; ++n) {
+      rows_.push_back(count < 2 ? q_len - 1 : n * (q_len - 1) / (count - 1));
+    }
+  }
+
+  // A NaN or infinity that some query of the sequence sees may reach the sequence's others too.
+  [[nodiscard]] bool keys_are_finite() const {
+    const oracle::Sequence& s = from_.sequence;
+    const Int k_row = model_.kv_heads * model_.head_dim;
+    const Int v_row = model_.kv_heads * model_.value_dim;
+    const auto finite = [](const oracle::Array& a, Int row, Int width) {
+      const auto first = a.begin() + row * width;
+      return std::all_of(first, first + width, [](double x) { return std::isfinite(x); });
+    };
+    for (Int j = 0; j < s.kv_len; ++j) {
+      if (finite(s.k, j, k_row) && finite(s.v, j, v_row)) continue;
+      for (Int i = 0; i < s.q_len; ++i) {
+        if (oracle::sees(model_, s, i, j)) return false;
+      }
+    }
+    return true;
+  }
+
+  void judge_head(const Yardstick& yardstick, Int head) {
+    std::vector<Truth> truths;
+    Errors out{.field = "out"}, lse{.field = "lse"};
+    double largest_out = 0, largest_lse = 0;
+    for (const Int i : rows_) {
+      Truth t{i, oracle::forward(model_, from_.sequence, head, i),
+              gather_answer(problem_, from_, head, i)};
+      if (t.oracle.lse == -INFINITY) {
+        if (!poisoned_) judge_empty(head, i, t.ours);
+        continue;
+      }
+      if (!judge_finite(head, t)) continue;
+      add_errors(head, t, out, lse);
+      for (const double x : t.oracle.out) largest_out = std::max(largest_out, std::fabs(x));
+      largest_lse = std::max(largest_lse, std::fabs(t.oracle.lse));
+      truths.push_back(std::move(t));
+    }
+    out.floor = 2 * ulp(problem_.out.dtype, largest_out) + underflow();
+    lse.floor = 4 * ulp(RAPT_FP32, std::max(largest_lse, 1.0));
+    measure(yardstick, head, truths, out, lse);
+    judge_errors(head, out);
+    if (has_lse_) judge_errors(head, lse);
+  }
+
+  // What exponentials that vanish below FP32's least normal number can take from an output.
+  [[nodiscard]] double underflow() const {
+    double largest = 0;
+    for (const double x : from_.sequence.v) {
+      if (std::isfinite(x)) largest = std::max(largest, std::fabs(x));
+    }
+    const double dropped = 256 / static_cast<double>(model_.dropout_keep);
+    return 0x1p-126 * dropped * largest * static_cast<double>(from_.sequence.kv_len);
+  }
+
+  // True where the row has numbers to compare. Where the oracle's are not finite, ours may not be
+  // either; where they are, ours must be unless a NaN is about in this sequence.
+  bool judge_finite(Int head, const Truth& t) {
+    bool all = true;
+    const auto judge = [&](const char* field, double right, double ours) {
+      if (std::isfinite(right) && std::isfinite(ours)) return;
+      all = false;
+      if (!std::isfinite(right) && std::isfinite(ours)) {
+        fail(where(field, head, t.i) + " is finite, and a NaN or infinity that it sees is lost");
+      } else if (std::isfinite(right) && !poisoned_) {
+        fail(where(field, head, t.i) +
+             format(" is %g, should be %g", std::isnan(ours) ? std::fabs(ours) : ours, right, 0));
+      }
+    };
+    for (std::size_t d = 0; d < t.ours.out.size(); ++d)
+      judge("out", t.oracle.out[d], t.ours.out[d]);
+    if (has_lse_) judge("lse", t.oracle.lse, t.ours.lse);
+    return all;
+  }
+
+  void add_errors(Int head, const Truth& t, Errors& out, Errors& lse) {
+    const auto add = [&](Errors& errors, double right, double ours) {
+      if (std::fabs(ours - right) > errors.ours.max || errors.where.empty()) {
+        errors.where =
+            where(errors.field, head, t.i) + format(" is %.9g, should be %.9g", ours, right, 0);
+      }
+      errors.ours.add(ours - right);
+    };
+    for (std::size_t d = 0; d < t.ours.out.size(); ++d) add(out, t.oracle.out[d], t.ours.out[d]);
+    if (has_lse_) add(lse, t.oracle.lse, t.ours.lse);
+  }
+
+  void measure(const Yardstick& yardstick, Int head, const std::vector<Truth>& truths, Errors& out,
+               Errors& lse) const {
+    Int scores = 0;
+    for (const Truth& t : truths) scores += visible_keys(t.i);
+    const int draws = draws_for(scores);
+    for (int draw = 0; draw < draws; ++draw) {
+      Error out_error, lse_error;
+      for (const Truth& t : truths) {
+        const YardstickRow row = yardstick.row(head, t.i, draw);
+        for (std::size_t d = 0; d < row.out.size(); ++d)
+          out_error.add(row.out[d] - t.oracle.out[d]);
+        lse_error.add(row.lse - t.oracle.lse);
+      }
+      out.add_yardstick(out_error);
+      lse.add_yardstick(lse_error);
+    }
+  }
+
+  [[nodiscard]] Int visible_keys(Int i) const {
+    Int count = 0;
+    for (Int j = 0; j < from_.sequence.kv_len; ++j) {
+      count += oracle::sees(model_, from_.sequence, i, j);
+    }
+    return count;
+  }
+
+  void judge_errors(Int head, const Errors& e) {
+    const double most = std::max(2 * e.yard_max, e.floor);
+    const double most_rms =
+        std::max(rms_factor(static_cast<Int>(rows_.size())) * e.yard_rms, e.floor);
+    if (e.ours.count == 0) return;
+    verdict_.max_error = std::max(verdict_.max_error, e.ours.max);
+    if (e.ours.max > most) {
+      fail(e.where +
+           format("; error %.3g, allowed %.3g (yardstick %.3g)", e.ours.max, most, e.yard_max));
+    } else if (e.ours.rms() > most_rms) {
+      fail(std::string(e.field) + ": sequence " + std::to_string(from_.sequence.index) + ", head " +
+           std::to_string(head) +
+           format(": RMS error %.3g, allowed %.3g (yardstick %.3g)", e.ours.rms(), most_rms,
+                  e.yard_rms));
+    }
+    verdict_.ratio = std::max({verdict_.ratio, e.ours.max / most, e.ours.rms() / most_rms});
+  }
+
+  const rapt_attention& problem_;
+  oracle::Model model_;
+  bool has_lse_;
+  Gathered from_;
+  std::vector<Int> rows_;
+  bool poisoned_ = false;
+  Verdict verdict_;
+};
+
+}  // namespace
+
+Verdict check(const rapt_attention& problem, std::int64_t rows) { return Judge(problem).run(rows); }
+
+Verdict check(const Workload& workload, std::int64_t rows) {
+  const std::string stray = workload.stray_writes();
+  if (!stray.empty()) return {false, 0, INFINITY, stray};
+  return check(workload.attention(), rows);
+}
+
+}  // namespace rapt::kit

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+// The verdict on any problem's answer, whoever made its tensors: its error against the float64
+// oracle, measured by the error that plain FP32 attention makes on the same input
+// (docs/numerics.md).
+#pragma once
+#include <cstdint>
+
+#include "kit/workload.h"
+#include "rapt/rapt.h"
+
+namespace rapt::kit {
+
+// Compares out and lse with the oracle on every row, or on `rows` sampled query rows a head (0 =
+// all).
+Verdict check(const rapt_attention& problem, std::int64_t rows = 0);
+
+}  // namespace rapt::kit

@@ -1,0 +1,513 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+// How a case becomes tensors. Every buffer starts as all ones bits, which is NaN in each
+// floating-point type; then only what some query sees is written. Values belong to (sequence,
+// token, head), whatever the layout.
+#include "kit/workload.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <initializer_list>
+#include <numeric>
+#include <vector>
+
+#include "kit/numbers.h"
+#include "kit/random.h"
+#include "kit/tensor.h"
+
+namespace rapt::kit {
+namespace {
+
+// Streams of the case's seed; those of rows are further mixed with where the row is.
+enum Stream : std::uint64_t {
+  kQ = 1,
+  kK,
+  kV,
+  kGradient,
+  kBias,
+  kSinks,
+  kSlopes,
+  kPages,
+  kTypes,
+  kPlants
+};
+
+// Where a sequence's keys are in k or v, for each way that a case may hold them.
+struct Places {
+  const rapt_tensor* view = nullptr;
+  const Case* c = nullptr;
+  const CaseSequence* sequence = nullptr;
+  std::int64_t first_token = 0;         // ragged
+  const std::int32_t* pages = nullptr;  // paged: this sequence's row of the table
+
+  [[nodiscard]] std::int64_t operator()(std::int64_t token, std::int64_t head,
+                                        std::int64_t d) const {
+    const std::int64_t* s = view->strides;
+    if (c->kv == "ragged") return (first_token + token) * s[0] + head * s[1] + d;
+    if (c->kv == "dense") {
+      return sequence->cache_row * s[0] + (sequence->left_pad + token) * s[1] + head * s[2] + d;
+    }
+    const std::int64_t page = pages[token / c->page_size] * s[0];
+    const std::int64_t slot = token % c->page_size;
+    if (c->layout == "page_head_dim") return page + slot * s[1] + head * s[2] + d;
+    if (c->layout == "head_page_dim") return page + head * s[1] + slot * s[2] + d;
+    if (view->rank == 4) return page + head * s[1] + d * s[2] + slot;
+    const std::int64_t x = view->shape[4];
+    return page + head * s[1] + d / x * s[2] + slot * s[3] + d % x;
+  }
+};
+
+// One element of a value distribution: `d` is the element's place in its head.
+double draw(const Case& c, Stream stream, Random& random, std::int64_t d) {
+  const double x = random.normal();
+  if (c.values == "offset") return x + (stream == kV ? 1.5 : 0.5);
+  if (c.values == "outliers")
+    return d % 16 == 3 ? 12 * x : x;  // a few channels dominate, as in real models
+  if (c.values == "large") return stream == kV ? x : 6 * x;  // nearly one-hot rows
+  return x;
+}
+
+}  // namespace
+
+struct Workload::Memory {
+  Case c;
+  Contents contents;
+  std::vector<CaseSequence> sequences;
+
+  Tensor q, k, v, out, lse;
+  Tensor slopes, bias, sinks;
+  Tensor q_offsets, kv_offsets, table, q_used, kv_used, cache_row, left_pad, q_start, kv_start;
+  Tensor d_out, dq, dk, dv, d_bias, d_sinks, d_slopes;
+  std::uint64_t inputs_hash = 0;
+
+  float scale = 0;
+  rapt_mask mask{};
+  rapt_softcap softcap{};
+  rapt_alibi alibi{};
+  rapt_bias bias_group{};
+  rapt_sinks sinks_group{};
+  rapt_dropout dropout{};
+  rapt_ragged ragged{};
+  rapt_pages pages{};
+  rapt_lengths lengths{};
+  rapt_positions positions{};
+  rapt_attention attention{};
+  rapt_gradient gradient{};
+  std::vector<std::int64_t> step_q, step_kv;
+  rapt_step step{};
+
+  Memory(const Case& given, Contents wanted)
+      : c(with_defaults(given)), contents(wanted), sequences(case_sequences(c)) {
+    make_indices();
+    make_tensors();
+    if (contents == Contents::values) fill();
+    make_groups();
+    if (c.direction == "backward") make_gradient();
+    make_step();
+    inputs_hash = hash_inputs();
+  }
+
+  // ---- memory
+
+  // Padded tensors begin one element into their memory: aligned to nothing wider.
+  void allocate(Tensor& t) const {
+    if (contents == Contents::values) t.allocate(c.order == "padded" ? 1 : 0);
+  }
+
+  [[nodiscard]] std::int64_t gap() const { return c.order == "padded" ? 3 : 0; }
+
+  void make(Tensor& t, rapt_dtype dtype, const Sizes& shape) const {
+    t.view = make_view(dtype, shape, natural(shape.size()), gap());
+    allocate(t);
+  }
+
+  // q, out, and k, v where they are not paged: [batch, len, heads, dim] or [tokens, heads, dim].
+  void make_heads(Tensor& t, rapt_dtype dtype, const Sizes& shape) const {
+    Sizes order = natural(shape.size());
+    if (c.order == "bhsd") std::swap(order[shape.size() - 3], order[shape.size() - 2]);
+    t.view = make_view(dtype, shape, order, gap());
+    allocate(t);
+  }
+
+  // ---- indices: always with data, since describing a problem needs them
+
+  static void make_index(Tensor& t, rapt_dtype dtype, const Sizes& shape, const Sizes& values) {
+    t.view = make_view(dtype, shape, natural(shape.size()), 0);
+    t.allocate(0);
+    for (std::size_t n = 0; n < values.size(); ++n) {
+      t.set(static_cast<std::int64_t>(n), static_cast<double>(values[n]));
+    }
+  }
+
+  template <class Get>
+  Sizes each(Get get) const {
+    Sizes values;
+    for (const CaseSequence& s : sequences) values.push_back(get(s));
+    return values;
+  }
+
+  template <class Get>
+  Sizes offsets(Get get) const {
+    Sizes sums{0};
+    for (const CaseSequence& s : sequences) sums.push_back(sums.back() + get(s));
+    return sums;
+  }
+
+  static std::int64_t q_len_of(const CaseSequence& s) { return s.q_len; }
+  static std::int64_t kv_len_of(const CaseSequence& s) { return s.kv_len; }
+
+  void make_indices() {
+    Random random(c.seed, kTypes);
+    const rapt_dtype offset_type = random.chance(0.5) ? RAPT_INT32 : RAPT_UINT32;
+    const Sizes ends = {c.batch + 1};
+    const Sizes batch = {c.batch};
+    if (c.q == "ragged") make_index(q_offsets, offset_type, ends, offsets(q_len_of));
+    if (c.kv == "ragged") make_index(kv_offsets, offset_type, ends, offsets(kv_len_of));
+    if (c.kv == "paged") make_table();
+    if (c.q == "dense" && !c.q_lens.empty()) make_index(q_used, RAPT_INT32, batch, each(q_len_of));
+    const bool own_lengths = c.kv == "paged" || !c.kv_lens.empty() || c.left_pad || c.cache_row;
+    if (c.kv != "ragged" && own_lengths) {
+      const auto used = [](const CaseSequence& s) { return s.left_pad + s.kv_len; };
+      make_index(kv_used, RAPT_INT32, batch, each(used));
+    }
+    if (c.left_pad) {
+      make_index(left_pad, RAPT_INT32, batch, each([](const auto& s) { return s.left_pad; }));
+    }
+    if (c.cache_row) {
+      make_index(cache_row, RAPT_INT32, batch, each([](const auto& s) { return s.cache_row; }));
+    }
+    if (c.positions) make_positions(random.chance(0.5) ? RAPT_INT64 : RAPT_INT32);
+  }
+
+  void make_positions(rapt_dtype dtype) {
+    const Sizes of_q = each([](const CaseSequence& s) { return s.q_start; });
+    const Sizes of_kv = each([](const CaseSequence& s) { return s.kv_start; });
+    for (const std::int64_t x : of_kv) dtype = x > INT32_MAX ? RAPT_INT64 : dtype;
+    make_index(q_start, dtype, {c.batch}, of_q);
+    const bool zero = std::all_of(of_kv.begin(), of_kv.end(), [](auto x) { return x == 0; });
+    if (!zero) make_index(kv_start, dtype, {c.batch}, of_kv);
+  }
+
+  // Every sequence has pages of its own, in shuffled order among some that nobody uses. Table
+  // entries behind a sequence's length are nonsense that must not be read.
+  void make_table() {
+    Random random(c.seed, kPages);
+    const auto pages_of = [this](const CaseSequence& s) {
+      return (s.kv_len + c.page_size - 1) / c.page_size;
+    };
+    std::vector<std::int64_t> shuffled(static_cast<std::size_t>(offsets(pages_of).back()) + 3);
+    std::iota(shuffled.begin(), shuffled.end(), 0);
+    for (std::size_t n = shuffled.size(); n-- > 1;) {
+      const auto other = static_cast<std::size_t>(random.integer(0, static_cast<std::int64_t>(n)));
+      std::swap(shuffled[n], shuffled[other]);
+    }
+    const std::int64_t max_pages = (c.kv_len + c.page_size - 1) / c.page_size + 1;
+    const std::int64_t nonsense[] = {-1, INT32_MAX, INT32_MIN,
+                                     static_cast<std::int64_t>(shuffled.size())};
+    Sizes entries;
+    std::size_t next = 0;
+    for (const CaseSequence& s : sequences) {
+      for (std::int64_t n = 0; n < max_pages; ++n) {
+        entries.push_back(n < pages_of(s) ? shuffled[next++] : nonsense[random.integer(0, 3)]);
+      }
+    }
+    cache_pages = static_cast<std::int64_t>(shuffled.size());
+    make_index(table, RAPT_INT32, {c.batch, max_pages}, entries);
+  }
+  std::int64_t cache_pages = 0;
+
+  // ---- tensors
+
+  [[nodiscard]] std::int64_t cache_rows() const { return c.cache_row ? c.batch + 2 : c.batch; }
+
+  // Rows of a dense cache: more than are used where anything says how many are.
+  [[nodiscard]] std::int64_t cache_len() const {
+    std::int64_t most = c.kv_len;
+    for (const CaseSequence& s : sequences) most = std::max(most, s.left_pad + s.kv_len);
+    return kv_used.view.data != nullptr ? most + 3 : most;
+  }
+
+  void make_kv(Tensor& t, std::int64_t dim, bool is_key) const {
+    const std::int64_t heads = c.kv_heads;
+    const std::int64_t page = c.page_size;
+    const std::int64_t x = std::min<std::int64_t>(16 / dtype_bytes(c.dtype), dim);
+    if (c.kv == "dense") return make_heads(t, c.dtype, {cache_rows(), cache_len(), heads, dim});
+    if (c.kv == "ragged") return make_heads(t, c.dtype, {offsets(kv_len_of).back(), heads, dim});
+    if (c.layout == "page_head_dim") return make(t, c.dtype, {cache_pages, page, heads, dim});
+    if (c.layout == "head_page_dim") return make(t, c.dtype, {cache_pages, heads, page, dim});
+    if (c.layout == "head_dim_page" || !is_key)
+      return make(t, c.dtype, {cache_pages, heads, dim, page});
+    make(t, c.dtype, {cache_pages, heads, dim / x, page, x});
+  }
+
+  void make_rows(Tensor& t, rapt_dtype dtype, std::int64_t dim) const {
+    if (c.q == "ragged") return make_heads(t, dtype, {offsets(q_len_of).back(), c.q_heads, dim});
+    make_heads(t, dtype, {c.batch, c.q_len, c.q_heads, dim});
+  }
+
+  void make_bias(Tensor& t, rapt_dtype dtype) const {
+    const auto size = [this](char letter, std::int64_t full) {
+      return c.bias_dims.find(letter) == std::string::npos ? 1 : full;
+    };
+    // At least 1 where it must cover what is not known from shapes: the longest may have no key.
+    const std::int64_t keys = c.kv == "dense" ? cache_len() : std::max<std::int64_t>(c.kv_len, 1);
+    const std::int64_t queries = c.q == "dense" ? c.q_len : std::max<std::int64_t>(c.q_len, 1);
+    make(t, dtype, {size('b', c.batch), size('h', c.q_heads), size('q', queries), keys});
+  }
+
+  void make_tensors() {
+    make_rows(q, c.dtype, c.head_dim);
+    make_kv(k, c.head_dim, true);
+    make_kv(v, c.value_dim, false);
+    make_rows(out, c.out_dtype, c.value_dim);
+    const std::int64_t tokens = c.q == "ragged" ? offsets(q_len_of).back() : c.q_len;
+    if (c.lse && c.q == "ragged") make(lse, RAPT_FP32, {c.q_heads, tokens});
+    if (c.lse && c.q == "dense") make(lse, RAPT_FP32, {c.batch, c.q_heads, tokens});
+    if (c.alibi == "head") make(slopes, RAPT_FP32, {c.q_heads});
+    if (c.alibi == "batch") make(slopes, RAPT_FP32, {c.batch, c.q_heads});
+    if (c.sinks) make(sinks, RAPT_FP32, {c.q_heads});
+    const rapt_dtype narrow = c.bias == "fp16" ? RAPT_FP16 : RAPT_BF16;
+    if (c.bias != "none") make_bias(bias, c.bias == "fp32" ? RAPT_FP32 : narrow);
+  }
+
+  // ---- values
+
+  void fill() {
+    fill_rows(q, kQ);
+    fill_keys(k, kK, c.head_dim);
+    fill_keys(v, kV, c.value_dim);
+    if (c.values == "nan" || c.values == "inf") plant();
+    if (c.bias != "none") fill_bias();
+    fill_slopes();
+    Random random(c.seed, kSinks);
+    for (std::int64_t h = 0; c.sinks && h < c.q_heads; ++h) {
+      sinks.set(h, random.chance(0.2) ? -INFINITY : 2 * random.normal());
+    }
+  }
+
+  // A row's own random numbers.
+  [[nodiscard]] Random row_random(Stream stream, std::size_t b, std::int64_t token,
+                                  std::int64_t head) const {
+    const std::uint64_t place = (static_cast<std::uint64_t>(b) << 44) +
+                                (static_cast<std::uint64_t>(token) << 12) +
+                                static_cast<std::uint64_t>(head);
+    return {c.seed ^ place * 0xff51afd7ed558ccdu, stream};
+  }
+
+  // Rows of q or d_out; padding rows behind a sequence's length stay NaN.
+  void fill_rows(Tensor& t, Stream stream) const {
+    const std::int64_t dim = t.view.shape[t.view.rank - 1];
+    const bool ragged_q = c.q == "ragged";
+    const std::int64_t* strides = t.view.strides + (ragged_q ? 0 : 1);
+    std::int64_t first = 0;
+    for (std::size_t b = 0; b < sequences.size(); ++b) {
+      for (std::int64_t i = 0; i < sequences[b].q_len; ++i) {
+        for (std::int64_t h = 0; h < c.q_heads; ++h) {
+          Random random = row_random(stream, b, i, h);
+          const std::int64_t offset = first + i * strides[0] + h * strides[1];
+          for (std::int64_t d = 0; d < dim; ++d) t.set(offset + d, draw(c, stream, random, d));
+        }
+      }
+      first += ragged_q ? sequences[b].q_len * strides[0] : t.view.strides[0];
+    }
+  }
+
+  [[nodiscard]] Places places(const Tensor& t, std::size_t b) const {
+    Places p{&t.view, &c, &sequences[b]};
+    if (c.kv == "ragged") p.first_token = offsets(kv_len_of)[b];
+    if (c.kv == "paged") {
+      p.pages = static_cast<const std::int32_t*>(table.view.data) +
+                static_cast<std::int64_t>(b) * table.view.strides[0];
+    }
+    return p;
+  }
+
+  // Keys that some query of their sequence sees; the others stay NaN.
+  void fill_keys(Tensor& t, Stream stream, std::int64_t dim) const {
+    for (std::size_t b = 0; b < sequences.size(); ++b) {
+      const Places place = places(t, b);
+      for (std::int64_t j = 0; j < sequences[b].kv_len; ++j) {
+        if (!case_needs(c, sequences[b], j)) continue;
+        for (std::int64_t h = 0; h < c.kv_heads; ++h) {
+          Random random = row_random(stream, b, j, h);
+          for (std::int64_t d = 0; d < dim; ++d) t.set(place(j, h, d), draw(c, stream, random, d));
+        }
+      }
+    }
+  }
+
+  // NaN or an infinity in one key or value of about half of the (sequence, head) pairs.
+  void plant() {
+    Random random(c.seed, kPlants);
+    for (std::size_t b = 0; b < sequences.size(); ++b) {
+      for (std::int64_t h = 0; h < c.kv_heads; ++h) {
+        const bool in_key = random.chance(0.5);
+        const double infinity = random.chance(0.5) ? INFINITY : -INFINITY;
+        const double value = c.values == "nan" ? NAN : infinity;
+        const std::int64_t j =
+            random.integer(0, std::max<std::int64_t>(sequences[b].kv_len - 1, 0));
+        const std::int64_t d = random.integer(0, (in_key ? c.head_dim : c.value_dim) - 1);
+        if (random.chance(0.5) || j >= sequences[b].kv_len) continue;
+        Tensor& t = in_key ? k : v;
+        t.set(places(t, b)(j, h, d), value);
+      }
+    }
+  }
+
+  // Some keys and some whole rows are hidden by -inf. What no sequence reaches stays NaN.
+  void fill_bias() {
+    Random random(c.seed, kBias);
+    const rapt_tensor& view = bias.view;
+    const std::int64_t keys = sequences.empty() ? 0 : std::min(c.kv_len, view.shape[3]);
+    for (const std::int64_t offset : row_offsets(view)) {
+      const bool hidden = random.chance(0.02);
+      for (std::int64_t j = 0; j < keys; ++j) {
+        const bool none = hidden || random.chance(0.04);
+        bias.set(offset + j, none ? -INFINITY : 1.5 * random.normal());
+      }
+    }
+  }
+
+  void fill_slopes() {
+    Random random(c.seed, kSlopes);
+    if (c.alibi == "none") return;
+    for (const std::int64_t offset : row_offsets(slopes.view)) {
+      for (std::int64_t h = 0; h < c.q_heads; ++h) {
+        slopes.set(offset + h, std::exp2(-8 * random.uniform()));  // 1/256 .. 1, as in the paper
+      }
+    }
+  }
+
+  // ---- the C structs
+
+  template <class Group>
+  static Group group() {
+    Group g{};
+    g.struct_size = sizeof g;
+    return g;
+  }
+
+  void make_groups() {
+    attention = group<rapt_attention>();
+    attention.q = q.view;
+    attention.k = k.view;
+    attention.v = v.view;
+    attention.out = out.view;
+    attention.lse = lse.view;
+    scale = static_cast<float>(c.scale);
+    if (c.scale != 0) attention.scale = &scale;
+    make_score_groups();
+    make_place_groups();
+  }
+
+  void make_score_groups() {
+    const std::int64_t right_edge = c.mask == "causal" ? 0 : c.right;
+    mask = {sizeof mask, c.left, right_edge, c.sink_tokens};
+    if (c.mask != "full" || c.sink_tokens > 0) attention.mask = &mask;
+    softcap = {sizeof softcap, static_cast<float>(c.softcap)};
+    if (c.softcap != 0) attention.softcap = &softcap;
+    alibi = {sizeof alibi, slopes.view};
+    if (c.alibi != "none") attention.alibi = &alibi;
+    bias_group = {sizeof bias_group, bias.view};
+    if (c.bias != "none") attention.bias = &bias_group;
+    sinks_group = {sizeof sinks_group, sinks.view};
+    if (c.sinks) attention.sinks = &sinks_group;
+    const std::uint64_t mixed = c.seed * 0x9e3779b97f4a7c15u;
+    dropout = {sizeof dropout, static_cast<float>(c.dropout), mixed, c.seed % 3 * 0x1'0000'0007u};
+    if (c.dropout != 0) attention.dropout = &dropout;
+  }
+
+  void make_place_groups() {
+    ragged = {sizeof ragged, q_offsets.view, kv_offsets.view, 0, 0};
+    if (c.seed % 2 == 0) {
+      ragged.max_q_len = c.q_len;
+      ragged.max_kv_len = c.kv == "ragged" ? c.kv_len : 0;
+    }
+    if (c.q == "ragged" || c.kv == "ragged") attention.ragged = &ragged;
+    pages = {sizeof pages, table.view, page_layout(), c.page_size};
+    if (c.kv == "paged") attention.pages = &pages;
+    lengths = {sizeof lengths, q_used.view, kv_used.view, cache_row.view, left_pad.view};
+    if (q_used.view.data || kv_used.view.data) attention.lengths = &lengths;
+    positions = {sizeof positions, q_start.view, kv_start.view};
+    if (c.positions) attention.positions = &positions;
+  }
+
+  [[nodiscard]] rapt_page_layout page_layout() const {
+    if (c.layout == "x_packed") return RAPT_X_PACKED;
+    if (c.layout == "head_dim_page") return RAPT_HEAD_DIM_PAGE;
+    return c.layout == "head_page_dim" ? RAPT_HEAD_PAGE_DIM : RAPT_PAGE_HEAD_DIM;
+  }
+
+  void make_gradient() {
+    make_rows(d_out, c.out_dtype, c.value_dim);
+    make_rows(dq, c.dtype, c.head_dim);
+    make_kv(dk, c.head_dim, true);
+    make_kv(dv, c.value_dim, false);
+    if (c.bias != "none") make_bias(d_bias, RAPT_FP32);
+    if (c.sinks) make(d_sinks, RAPT_FP32, {c.q_heads});
+    if (c.alibi == "head") make(d_slopes, RAPT_FP32, {c.q_heads});
+    if (c.alibi == "batch") make(d_slopes, RAPT_FP32, {c.batch, c.q_heads});
+    if (contents == Contents::values) fill_rows(d_out, kGradient);
+    gradient = {sizeof gradient, &attention,  d_out.view,   dq.view,      dk.view,
+                dv.view,         d_bias.view, d_sinks.view, d_slopes.view};
+  }
+
+  void make_step() {
+    step_q = each(q_len_of);
+    step_kv = each(kv_len_of);
+    step = {sizeof step, c.batch, step_q.data(), step_kv.data()};
+  }
+
+  // ---- what a call may have touched
+
+  [[nodiscard]] std::vector<Tensor*> outputs() {
+    return {&out, &lse, &dq, &dk, &dv, &d_bias, &d_sinks, &d_slopes};
+  }
+
+  [[nodiscard]] std::uint64_t hash_inputs() const {
+    std::uint64_t hash = 0xcbf29ce484222325u;
+    for (const Tensor* t : {&q, &k, &v, &slopes, &bias, &sinks, &table, &d_out}) {
+      std::size_t n = 0;
+      for (std::uint64_t word = 0; n + 8 <= t->bytes.size(); n += 8) {
+        std::memcpy(&word, t->bytes.data() + n, 8);
+        hash = (hash ^ word) * 0x100000001b3u;
+      }
+    }
+    return hash;
+  }
+};
+
+Workload::Workload(const Case& c, Contents contents)
+    : memory_(std::make_unique<Memory>(c, contents)) {}
+Workload::~Workload() = default;
+
+const Case& Workload::spec() const { return memory_->c; }
+const rapt_attention& Workload::attention() const { return memory_->attention; }
+const rapt_gradient& Workload::gradient() const { return memory_->gradient; }
+const rapt_step& Workload::step() const { return memory_->step; }
+
+void Workload::poison_outputs() {
+  for (Tensor* t : memory_->outputs()) t->poison();
+}
+
+std::string Workload::stray_writes() const {
+  if (!gaps_are_poison(memory_->out)) return "out: memory between its elements was written";
+  if (!gaps_are_poison(memory_->lse)) return "lse: memory between its elements was written";
+  if (memory_->hash_inputs() != memory_->inputs_hash) return "inputs: their memory was written";
+  return "";
+}
+
+std::string Workload::output_bytes() const {
+  std::string all;
+  for (const rapt_tensor* t : {&memory_->out.view, &memory_->lse.view}) {
+    if (t->rank == 0) continue;
+    const std::int64_t width = dtype_bytes(t->dtype);
+    const auto row = static_cast<std::size_t>(t->shape[t->rank - 1] * width);
+    for (const std::int64_t offset : row_offsets(*t)) {
+      all.append(static_cast<const char*>(t->data) + offset * width, row);
+    }
+  }
+  return all;
+}
+
+}  // namespace rapt::kit

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+// A workload: a case's tensors in memory, filled from its seed, outputs and unused parts poisoned
+// with NaN.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "kit/case.h"
+
+namespace rapt::kit {
+
+enum class Contents {
+  values,  // tensors filled and poisoned
+  none     // shapes and lengths only: data of floating-point tensors is null (explain, plan)
+};
+
+class Workload {
+ public:
+  explicit Workload(const Case& c, Contents contents = Contents::values);
+  ~Workload();
+  Workload(const Workload&) = delete;
+  Workload& operator=(const Workload&) = delete;
+
+  [[nodiscard]] const Case& spec() const;
+  // The C problem over this workload's memory; valid as long as the workload.
+  [[nodiscard]] const rapt_attention& attention() const;
+  // Its gradient, for direction=backward; else without tensors.
+  [[nodiscard]] const rapt_gradient& gradient() const;
+  // Host lengths for upload.
+  [[nodiscard]] const rapt_step& step() const;
+  // Fills out, lse and gradients, gaps included, with NaN.
+  void poison_outputs();
+  // Empty, or a sentence: something was written between the elements of out or lse, or an input
+  // changed.
+  [[nodiscard]] std::string stray_writes() const;
+  // Bytes of the elements of out and lse, for comparing two runs bit by bit.
+  [[nodiscard]] std::string output_bytes() const;
+
+ private:
+  struct Memory;
+  std::unique_ptr<Memory> memory_;
+};
+
+// Verdict of one comparison with the float64 oracle, by the yardstick of docs/numerics.md: `ratio`
+// is the error over what is allowed (pass: <= 1); `sentence` says what was wrong, "" when nothing.
+struct Verdict {
+  bool passed = false;
+  double max_error = 0;  // absolute, against float64
+  double ratio = 0;
+  std::string sentence;
+};
+
+// Compares out and lse with the oracle on every row, or on `rows` sampled query rows a head (0 =
+// all); and sees that nothing beside the outputs was written.
+Verdict check(const Workload& workload, std::int64_t rows = 0);
+
+}  // namespace rapt::kit

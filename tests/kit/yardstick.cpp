@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+// Plain attention, a row at a time. The two loops that take the time run across keys and across
+// dimensions, so that each sum keeps its order and the compiler may still use vectors.
+#include "kit/yardstick.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kit/numbers.h"
+#include "kit/random.h"
+
+namespace rapt::kit {
+namespace {
+
+// sums[n] = a * b[n] + sums[n], rounded once.
+[[gnu::always_inline]] inline void add_product(float a, const float* b, float* sums,
+                                               std::int64_t count) {
+  for (std::int64_t n = 0; n < count; ++n) sums[n] = std::fma(a, b[n], sums[n]);
+}
+
+void add_product_anywhere(float a, const float* b, float* sums, std::int64_t count) {
+  add_product(a, b, sums, count);
+}
+
+#if defined(__x86_64__)
+// The same where the machine has FMA: without it std::fma is a slow call.
+[[gnu::target("avx2,fma")]] void add_product_avx2(float a, const float* b, float* sums,
+                                                  std::int64_t count) {
+  for (std::int64_t n = 0; n < count; ++n) sums[n] = __builtin_fmaf(a, b[n], sums[n]);
+}
+#endif
+
+using AddProduct = void (*)(float, const float*, float*, std::int64_t);
+
+AddProduct best_add_product() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return add_product_avx2;
+#endif
+  return add_product_anywhere;
+}
+
+const AddProduct kAddProduct = best_add_product();
+
+float narrow(double x) { return static_cast<float>(x); }
+
+std::size_t place(std::int64_t row, std::int64_t width) {
+  return static_cast<std::size_t>(row * width);
+}
+
+}  // namespace
+
+// What a draw adds to a number that was just rounded: nothing, or up to half an ulp either way.
+class Yardstick::Noise {
+ public:
+  Noise(std::int64_t row, int draw)
+      : random_(static_cast<std::uint64_t>(row), static_cast<std::uint64_t>(draw)), draw_(draw) {}
+
+  [[nodiscard]] int draw() const { return draw_; }
+
+  float operator()(float x) {
+    if (draw_ == 0) return x;
+    const double part = static_cast<double>(static_cast<std::int64_t>(random_.bits())) * 0x1p-63;
+    return narrow(x * (1 + part * 0x1p-24));
+  }
+
+ private:
+  Random random_;
+  int draw_;
+};
+
+Yardstick::Yardstick(const oracle::Model& model, const oracle::Sequence& sequence,
+                     std::int64_t kv_head, rapt_dtype p_type, rapt_dtype out_type)
+    : model_(model),
+      sequence_(sequence),
+      p_type_(p_type),
+      out_type_(out_type),
+      k_(place(model.head_dim, sequence.kv_len)),
+      v_(place(sequence.kv_len, model.value_dim)) {
+  for (std::int64_t j = 0; j < sequence.kv_len; ++j) {
+    const std::int64_t row = j * model.kv_heads + kv_head;
+    const double* k = sequence.k.data() + row * model.head_dim;
+    const double* v = sequence.v.data() + row * model.value_dim;
+    for (std::int64_t d = 0; d < model.head_dim; ++d) {
+      k_[place(d, sequence.kv_len) + static_cast<std::size_t>(j)] = narrow(k[d]);
+    }
+    std::transform(v, v + model.value_dim, v_.begin() + j * model.value_dim, narrow);
+  }
+}
+
+void Yardstick::scores(std::int64_t head, std::int64_t i, Noise& noise,
+                       std::vector<float>& s) const {
+  const double* q = sequence_.q.data() + (i * model_.q_heads + head) * model_.head_dim;
+  const float scale = narrow(model_.scale);
+  s.assign(static_cast<std::size_t>(sequence_.kv_len), 0);
+  for (std::int64_t n = 0; n < model_.head_dim; ++n) {
+    const std::int64_t d = (n + noise.draw() * 5) % model_.head_dim;
+    kAddProduct(narrow(q[d]), k_.data() + d * sequence_.kv_len, s.data(), sequence_.kv_len);
+  }
+  for (std::int64_t j = 0; j < sequence_.kv_len; ++j) {
+    float& x = s[static_cast<std::size_t>(j)];
+    x = oracle::sees(model_, sequence_, i, j) ? biased(head, i, j, x * scale, noise) : -INFINITY;
+  }
+}
+
+float Yardstick::biased(std::int64_t head, std::int64_t i, std::int64_t j, float score,
+                        Noise& noise) const {
+  score = noise(score);
+  const oracle::Model& m = model_;
+  const std::int64_t b = sequence_.index;
+  if (m.softcap != 0) score = noise(narrow(m.softcap) * std::tanh(score / narrow(m.softcap)));
+  if (!m.slopes.empty()) {
+    const std::int64_t index = b * m.slope_strides[0] + head * m.slope_strides[1];
+    const std::int64_t distance = std::abs(sequence_.q_start + i - sequence_.kv_start - j);
+    const float slope = narrow(m.slopes[static_cast<std::size_t>(index)]);
+    score = noise(score - noise(slope * static_cast<float>(distance)));
+  }
+  if (!m.bias.empty()) {
+    const auto& strides = m.bias_strides;
+    const std::int64_t index = b * strides[0] + head * strides[1] + i * strides[2] + j * strides[3];
+    score = noise(score + narrow(m.bias[static_cast<std::size_t>(index)]));
+  }
+  return score;
+}
+
+YardstickRow Yardstick::row(std::int64_t head, std::int64_t i, int draw) const {
+  Noise noise(i * model_.q_heads + head, draw);
+  std::vector<float> p;
+  scores(head, i, noise, p);
+  YardstickRow result{-INFINITY, std::vector<float>(static_cast<std::size_t>(model_.value_dim))};
+  float max = -INFINITY;
+  for (const float x : p) max = x <= max ? max : x;
+  if (max == -INFINITY) return result;
+  const float sink =
+      model_.sinks.empty() ? -INFINITY : narrow(model_.sinks[static_cast<std::size_t>(head)]);
+  max = std::max(max, sink);
+  // Draws take the exponentials from another reference than the largest score (0 .. 1 below it, as
+  // evenly as the golden ratio spreads them), and round those.
+  const float reference = max - std::fmod(narrow(draw) * 0.618034f, 1.0f);
+  float sum = 0;
+  for (float& x : p) sum += x = noise(std::exp(x - reference));
+  sum += std::exp(sink - reference);
+  result.lse = reference + std::log(sum);
+  for (std::int64_t j = 0; j < sequence_.kv_len; ++j) {
+    if (!oracle::sees(model_, sequence_, i, j)) continue;
+    const float x = p[static_cast<std::size_t>(j)];
+    const bool kept = oracle::dropout_factor(model_, sequence_, head, i, j) != 0;
+    const float rounded = kept ? round_to(p_type_, draw == 0 ? x / sum : x) : 0;
+    kAddProduct(rounded, v_.data() + j * model_.value_dim, result.out.data(), model_.value_dim);
+  }
+  const float dropped = 256 / narrow(static_cast<double>(model_.dropout_keep));
+  const float after = draw == 0 ? dropped : dropped / sum;
+  for (float& x : result.out) x = round_to(out_type_, x * after);
+  return result;
+}
+
+}  // namespace rapt::kit
