@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+# librapt. Its objects are compiled once: the shared library exports rapt_* of them and nothing
+# else, while the tests link the objects and so reach everything.
+find_package(Threads REQUIRED)
+
+file(GLOB_RECURSE rapt_sources CONFIGURE_DEPENDS src/*.cpp)
+if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
+  list(FILTER rapt_sources EXCLUDE REGEX "/isa_avx[0-9a-z_]*\\.cpp$")
+endif()
+
+add_library(rapt_objects OBJECT ${rapt_sources})
+target_include_directories(rapt_objects PUBLIC
+  ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
+target_link_libraries(rapt_objects PRIVATE rapt_settings PUBLIC Threads::Threads)
+target_compile_definitions(rapt_objects PRIVATE
+  $<$<NOT:$<STREQUAL:${RAPT_PLANT},0>>:RAPT_PLANT=${RAPT_PLANT}>
+  $<$<NOT:$<BOOL:${RAPT_SHARED}>>:RAPT_STATIC>)
+set_target_properties(rapt_objects PROPERTIES
+  POSITION_INDEPENDENT_CODE ON
+  CXX_EXTENSIONS OFF
+  CXX_VISIBILITY_PRESET hidden
+  VISIBILITY_INLINES_HIDDEN ON)
+
+# One kernel file an instruction set, each compiled for exactly that. No -ffast-math: the order of
+# sums and NaN are part of the contract; only errno and floating-point traps are not.
+set(kernel_flags -fno-math-errno -fno-trapping-math $<$<NOT:$<CONFIG:Debug>>:-O3>)
+set(avx512_flags -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c)
+function(rapt_isa name)
+  set(file src/backend/cpu/isa_${name}.cpp)
+  set_source_files_properties(${file} PROPERTIES COMPILE_OPTIONS "${kernel_flags};${ARGN}")
+endfunction()
+rapt_isa(baseline)
+rapt_isa(avx2 -mavx2 -mfma -mf16c)
+rapt_isa(avx512 ${avx512_flags})
+rapt_isa(avx512_bf16 ${avx512_flags} -mavx512bf16)
+
+set(kind STATIC)
+if(RAPT_SHARED)
+  set(kind SHARED)
+endif()
+add_library(rapt ${kind} $<TARGET_OBJECTS:rapt_objects>)
+add_library(rapt::rapt ALIAS rapt)
+target_link_libraries(rapt PRIVATE Threads::Threads)
+target_compile_features(rapt INTERFACE c_std_11)
+target_include_directories(rapt INTERFACE
+  $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
+  $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+set_target_properties(rapt PROPERTIES
+  LINKER_LANGUAGE CXX VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
+if(RAPT_SHARED)
+  set(map ${PROJECT_SOURCE_DIR}/cmake/rapt.map)
+  target_link_options(rapt PRIVATE -Wl,--version-script=${map})
+  set_target_properties(rapt PROPERTIES LINK_DEPENDS ${map})
+else()
+  target_compile_definitions(rapt INTERFACE RAPT_STATIC)
+endif()

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+"""Passes every test that runs on this machine; ./test calls it after setting up.
+
+Its last line is `N passed, N failed, N skipped`. Logs lie in build/test-logs.
+"""
+
+import argparse
+import os
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import steps as all_steps
+from steps import BUILD_STEP, STEPS, Context, Counts, StepFailed
+
+LOG_TAIL = 40
+
+
+def parse_arguments():
+    names = "\n".join(f"  {step.name:16}{step.purpose}" for step in [BUILD_STEP, *STEPS])
+    parser = argparse.ArgumentParser(prog="./test", description=__doc__,
+                                     epilog=f"steps:\n{names}",
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--quick", action="store_true", help="what to run while working: minutes")
+    mode.add_argument("--full", action="store_true", help="more random problems, longer fuzzing")
+    mode.add_argument("--step", action="append", metavar="NAME", help="one step alone; repeatable",
+                      choices=[step.name for step in [BUILD_STEP, *STEPS]])
+    mode.add_argument("--gpu", action="store_true", help="the GPU's tests")
+    mode.add_argument("--check-record", action="store_true",
+                      help="whether the GPU's last results belong to these sources")
+    parser.add_argument("--part", metavar="K/N", help="with --gpu: one part of the tests")
+    return parser.parse_args()
+
+
+def run_step(step, mode, jobs):
+    """One step with its line of output; its counts. Nothing that a step does stops the others."""
+    context = Context(step.name, mode, jobs)
+    start = time.monotonic()
+    try:
+        counts = step.run(context)
+    except (StepFailed, OSError, KeyError, ValueError) as error:
+        counts = Counts(failed=1, notes=[f"{type(error).__name__}: {error}"])
+    report(step, counts, time.monotonic() - start, context.log_path)
+    return counts
+
+
+def report(step, counts, seconds, log_path):
+    verdict = "FAILED" if counts.failed else "ok"
+    tally = f"{counts.passed} passed, {counts.failed} failed, {counts.skipped} skipped"
+    lines = [f"{verdict:8}{step.name:18}{seconds:6.0f} s   {tally}"]
+    lines += [f"            {note}" for note in counts.notes]
+    if counts.failed:
+        tail = log_path.read_text(errors="replace").splitlines()[-LOG_TAIL:]
+        lines += [f"  | {line}" for line in tail] + [f"  the whole log: {log_path}"]
+    print("\n".join(lines), flush=True)
+
+
+def run_steps(chosen, mode):
+    """The release build with every core, then the other steps side by side."""
+    cores = len(os.sched_getaffinity(0))
+    total = Counts()
+    if BUILD_STEP in chosen or any(step.needs_build for step in chosen):
+        total.add(run_step(BUILD_STEP, mode, cores))
+        if total.failed:
+            return total
+    rest = [step for step in chosen if step is not BUILD_STEP]
+    workers = max(1, min(cores, len(rest)))
+    with ThreadPoolExecutor(workers) as pool:
+        jobs = max(1, cores // workers)
+        for counts in pool.map(lambda step: run_step(step, mode, jobs), rest):
+            total.add(counts)
+    return total
+
+
+def main():
+    arguments = parse_arguments()
+    if arguments.gpu or arguments.check_record:
+        print("rapt has no GPU kernels in this version: nothing to run, nothing on record.")
+        print("0 passed, 0 failed, 1 skipped")
+        return 0
+    mode = "quick" if arguments.quick else "full" if arguments.full else "ci"
+    named = arguments.step or []
+    chosen = [step for step in [BUILD_STEP, *STEPS]
+              if (step.name in named if named else mode in step.modes)]
+    print(f"{len(chosen)} steps; their logs are in {all_steps.LOGS.relative_to(all_steps.ROOT)}",
+          flush=True)
+    total = run_steps(chosen, mode)
+    print(f"{total.passed} passed, {total.failed} failed, {total.skipped} skipped")
+    return 1 if total.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
