@@ -73,7 +73,7 @@ Suite cpu_decode() {
   const std::string model = "dtype=bf16 q_len=1 q_heads=32 kv_heads=8 head_dim=128 ";
   return {"cpu-decode",
           "Decoding: share of the memory's read bandwidth",
-          "one query a sequence, BF16 cache, 32/8 heads, D128: batch 8 of 8192, batch 1 of 32768",
+          "one query a sequence, BF16 cache, 32/8 heads D128, contexts 8192 and 32768",
           Bound::read,
           Chart::share,
           {{"batch 8, context 8192", model + "batch=8 kv_len=8192"},

@@ -13,7 +13,6 @@ target_include_directories(rapt_objects PUBLIC
   ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
 target_link_libraries(rapt_objects PRIVATE rapt_settings PUBLIC Threads::Threads)
 target_compile_definitions(rapt_objects PRIVATE
-  $<$<NOT:$<STREQUAL:${RAPT_PLANT},0>>:RAPT_PLANT=${RAPT_PLANT}>
   $<$<NOT:$<BOOL:${RAPT_SHARED}>>:RAPT_STATIC>)
 set_target_properties(rapt_objects PROPERTIES
   POSITION_INDEPENDENT_CODE ON
@@ -27,7 +26,9 @@ set(kernel_flags -fno-math-errno -fno-trapping-math $<$<NOT:$<CONFIG:Debug>>:-O3
 set(avx512_flags -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c)
 function(rapt_isa name)
   set(file src/backend/cpu/isa_${name}.cpp)
-  set_source_files_properties(${file} PROPERTIES COMPILE_OPTIONS "${kernel_flags};${ARGN}")
+  set_source_files_properties(${file} PROPERTIES
+    COMPILE_OPTIONS "${kernel_flags};${ARGN}"
+    COMPILE_DEFINITIONS RAPT_PLANT=${RAPT_PLANT})
 endfunction()
 rapt_isa(baseline)
 rapt_isa(avx2 -mavx2 -mfma -mf16c)
@@ -41,7 +42,6 @@ endif()
 add_library(rapt ${kind} $<TARGET_OBJECTS:rapt_objects>)
 add_library(rapt::rapt ALIAS rapt)
 target_link_libraries(rapt PRIVATE Threads::Threads)
-target_compile_features(rapt INTERFACE c_std_11)
 target_include_directories(rapt INTERFACE
   $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
   $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)

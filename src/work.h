@@ -7,16 +7,16 @@ namespace rapt {
 
 // What a kernel tells the scheduler about itself.
 struct Grain {
-  std::int64_t rows = 1;        // query rows (token, head of the group) of one item at most
-  std::int64_t block_kv = 1;    // splits over keys fall on multiples of this
-  std::int64_t split_keys = 0;  // least keys worth a split of their own; 0 = never split
-  std::int64_t split_items = 0; // no splits once there are so many items without them
-  std::int64_t kv_heads = 1;    // kv heads of one item at most
+  std::int64_t rows = 1;         // query rows (token, head of the group) of one item at most
+  std::int64_t block_kv = 1;     // splits over keys fall on multiples of this
+  std::int64_t split_keys = 0;   // least keys worth a split of their own; 0 = never split
+  std::int64_t split_items = 0;  // no splits once there are so many items without them
+  std::int64_t kv_heads = 1;     // kv heads of one item at most
 };
 
 // One piece of work: query rows [row_begin, row_end) of `kv_heads` kv heads of one sequence, from
-// kv_head on, against their keys [kv_begin, kv_end). Row r of a sequence is token r / group and head r % group of the group that
-// shares the kv head (group = q_heads / kv_heads).
+// kv_head on, against their keys [kv_begin, kv_end). Row r of a sequence is token r / group and
+// head r % group of the group that shares the kv head (group = q_heads / kv_heads).
 struct WorkItem {
   std::int64_t sequence = 0;
   std::int64_t kv_head = 0;

@@ -67,7 +67,7 @@ TEST(CpuDispatch, EveryFeatureIsNeeded) {
 
 // A CPU may have AVX-512 under an operating system that does not save its registers.
 TEST(CpuDispatch, TheOperatingSystemMustSaveTheRegisters) {
-  for (const std::uint64_t state : {0x20, 0x40, 0x80}) {
+  for (const std::uint64_t state : {0x20U, 0x40U, 0x80U}) {
     EXPECT_EQ(best(without(xcr0, state)), "cpu/avx2_forward");
   }
   EXPECT_EQ(best(without(xcr0, 0x4)), "cpu/baseline_forward");

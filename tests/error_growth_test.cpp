@@ -14,6 +14,10 @@
 namespace rapt::kit {
 namespace {
 
+// An answer with just the yardstick's RMS error stands at 1 / 1.3 of what is allowed (compare.cpp);
+// a tenth more is within what 24 sampled rows scatter.
+constexpr double kLikeTheYardstick = 1.1 / 1.3;
+
 struct Growth : testing::TestWithParam<const char*> {};
 
 double ratio_at(const std::string& text, const std::string& kernel) {
@@ -32,8 +36,8 @@ TEST_P(Growth, StaysWithTheYardstick) {
     };
     const double shorter = at(512);
     for (const int length : {2048, 8192, 20480}) {
-      // A quarter more is within what 24 sampled rows scatter.
-      EXPECT_LE(at(length), std::max(1.25 * shorter, 0.75)) << kernel << ", " << length << " keys";
+      EXPECT_LE(at(length), std::max(1.25 * shorter, kLikeTheYardstick))
+          << kernel << ", " << length << " keys";
     }
   }
 }

@@ -49,6 +49,7 @@ Batch random_batch(std::uint64_t seed) {
   batch.grain.block_kv = std::int64_t{1} << pick(random, 0, 5);
   batch.grain.split_keys = pick(random, 0, 3) == 0 ? 0 : pick(random, 1, 90);
   batch.grain.split_items = pick(random, 0, 60);
+  batch.grain.kv_heads = pick(random, 1, 4);
   return batch;
 }
 
@@ -76,7 +77,9 @@ Counts coverage(const Schedule& schedule) {
   for (const WorkItem& item : schedule.items) {
     for (std::int64_t row = item.row_begin; row < item.row_end; ++row) {
       for (std::int64_t key = item.kv_begin; key < item.kv_end; ++key) {
-        ++counts[{item.sequence, item.kv_head, row, key}];
+        for (std::int64_t head = 0; head < item.kv_heads; ++head) {
+          ++counts[{item.sequence, item.kv_head + head, row, key}];
+        }
       }
     }
   }
@@ -110,7 +113,9 @@ TEST_P(ScheduleProperties, EveryRowIsFinishedOnce) {
   std::map<std::tuple<std::int64_t, std::int64_t, std::int64_t>, int> finished;
   const auto finish = [&](const auto& item) {
     for (std::int64_t row = item.row_begin; row < item.row_end; ++row) {
-      ++finished[{item.sequence, item.kv_head, row}];
+      for (std::int64_t head = 0; head < item.kv_heads; ++head) {
+        ++finished[{item.sequence, item.kv_head + head, row}];
+      }
     }
   };
   for (const WorkItem& item : schedule_.items) {
@@ -131,6 +136,9 @@ TEST_P(ScheduleProperties, ItemsStayInsideTheirSequenceAndTheGrain) {
     ASSERT_LT(item.row_begin, item.row_end);
     ASSERT_EQ(item.row_begin % batch_.grain.rows, 0);
     ASSERT_LE(rows_of(item), batch_.grain.rows);
+    ASSERT_GE(item.kv_heads, 1);
+    ASSERT_LE(item.kv_heads, batch_.grain.kv_heads);
+    ASSERT_LE(item.kv_head + item.kv_heads, batch_.heads.kv_heads);
     ASSERT_LE(item.row_end, extent.q_rows * batch_.heads.group);
     ASSERT_LE(0, item.kv_begin);
     ASSERT_LE(item.kv_begin, item.kv_end);
@@ -174,12 +182,29 @@ TEST_P(ScheduleProperties, SplitsRecombineInOrder) {
       ASSERT_TRUE(split == 0 || item.kv_begin == next_key);
       ASSERT_TRUE(split == 0 || item.kv_begin % batch_.grain.block_kv == 0);
       next_key = item.kv_end;
-      rows += rows_of(item);
+      ASSERT_EQ(item.kv_heads, combine.kv_heads);
+      rows += rows_of(item) * item.kv_heads;
       by_partial.erase(item.partial);
     }
   }
   EXPECT_EQ(rows, schedule_.partial_rows);
   EXPECT_TRUE(by_partial.empty());
+}
+
+// Whole blocks are shared out evenly; the hull may begin and end inside one.
+TEST_P(ScheduleProperties, SplitsOfATileAreEven) {
+  for (const CombineItem& combine : schedule_.combines) {
+    std::int64_t least = INT64_MAX, most = 0;
+    for (const WorkItem& item : schedule_.items) {
+      if (item.partial < combine.partial || item.sequence != combine.sequence ||
+          item.kv_head != combine.kv_head || item.row_begin != combine.row_begin) {
+        continue;
+      }
+      least = std::min(least, keys_of(item));
+      most = std::max(most, keys_of(item));
+    }
+    ASSERT_LT(most - least, 2 * batch_.grain.block_kv);
+  }
 }
 
 TEST_P(ScheduleProperties, SplitsOnlyWhereItemsAreFewAndKeysAreMany) {
@@ -198,8 +223,8 @@ TEST_P(ScheduleProperties, SplitsOnlyWhereItemsAreFewAndKeysAreMany) {
 TEST_P(ScheduleProperties, IsTheSameEveryTime) {
   const Schedule again = schedule_of(batch_);
   const auto fields = [](const WorkItem& i) {
-    return std::tuple(i.sequence, i.kv_head, i.row_begin, i.row_end, i.kv_begin, i.kv_end,
-                      i.partial);
+    return std::tuple(i.sequence, i.kv_head, i.kv_heads, i.row_begin, i.row_end, i.kv_begin,
+                      i.kv_end, i.partial);
   };
   EXPECT_TRUE(std::ranges::equal(schedule_.items, again.items, {}, fields, fields));
   EXPECT_EQ(schedule_.combines.size(), again.combines.size());
@@ -241,14 +266,14 @@ double imbalance(const Schedule& schedule, std::size_t workers) {
 TEST(Schedule, BalancesCausalHeads) {
   const std::vector<Extent> one = {{4096, 4096, 4096, 0}};
   const Schedule schedule = make_schedule(one, {2, 1}, {RAPT_UNBOUNDED, 0, 0}, {128, 64, 0, 0});
-  for (const std::size_t workers : {2, 4, 8}) EXPECT_LT(imbalance(schedule, workers), 1.1);
+  for (const std::size_t workers : {2U, 4U, 8U}) EXPECT_LT(imbalance(schedule, workers), 1.1);
 }
 
 TEST(Schedule, BalancesRaggedBatchesWhoseLongestComesLast) {
   std::vector<Extent> extents;
   for (std::int64_t n = 1; n <= 4096; n *= 2) extents.push_back({n, n, n, 0});
   const Schedule schedule = make_schedule(extents, {1, 4}, {}, {64, 64, 0, 0});
-  for (const std::size_t workers : {2, 4, 8}) EXPECT_LT(imbalance(schedule, workers), 1.1);
+  for (const std::size_t workers : {2U, 4U, 8U}) EXPECT_LT(imbalance(schedule, workers), 1.1);
 }
 
 TEST(Schedule, BalancesTheSplitsOfADecodeStep) {
@@ -256,7 +281,7 @@ TEST(Schedule, BalancesTheSplitsOfADecodeStep) {
   for (std::int64_t kv_len : {32000, 500, 9000, 64}) extents.push_back({1, 1, kv_len, kv_len - 1});
   const Schedule schedule = make_schedule(extents, {2, 4}, {}, {32, 64, 256, 64});
   EXPECT_FALSE(schedule.combines.empty());
-  for (const std::size_t workers : {2, 4, 8}) EXPECT_LT(imbalance(schedule, workers), 1.25);
+  for (const std::size_t workers : {2U, 4U, 8U}) EXPECT_LT(imbalance(schedule, workers), 1.25);
 }
 
 TEST(Schedule, KeepsTheItemsOfAHeadTogether) {

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 """Capture real attention inputs: Q, K and V of all-MiniLM-L6-v2 on an English text.
 
 The encoder runs over examples/data/text.txt as one unpadded sequence, and the outputs of the

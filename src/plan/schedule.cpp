@@ -138,7 +138,13 @@ class Scheduler {
     const bool last_first = band_.right != RAPT_UNBOUNDED;
     for (std::int64_t t = 0; t < tiles; ++t) {
       const Tile next = tile(extent, last_first ? tiles - 1 - t : t);
-      WorkItem item{sequence, head, next.row_begin, next.row_end, next.kv_begin, next.kv_end, -1,
+      WorkItem item{sequence,
+                    head,
+                    next.row_begin,
+                    next.row_end,
+                    next.kv_begin,
+                    next.kv_end,
+                    -1,
                     std::min(grain_.kv_heads, heads_.kv_heads - head)};
       const Cut parts = cut(next);
       if (parts.count == 1) {

@@ -18,12 +18,12 @@ namespace {
 
 using oracle::Int;
 
-// Yardstick draws for a head with so many visible scores. The error of one evaluation of few scores
-// is a matter of luck (it may be 0); the largest of several is not. From 16,384 scores on one says
-// enough.
-int draws_for(Int scores) {
-  constexpr Int kEnough = 16384;
-  return static_cast<int>(std::clamp<Int>(kEnough / std::max<Int>(scores, 1), 1, 48));
+// Yardstick draws for a head where so many keys, counted for each row, matter. The error of one
+// evaluation of few numbers is a matter of luck (it may be 0); the largest of several is not. From
+// 16,384 on one says enough.
+int draws_for(double keys) {
+  constexpr double kEnough = 16384;
+  return static_cast<int>(std::clamp(kEnough / std::max(keys, 1.0), 1.0, 48.0));
 }
 
 // How much larger than the yardstick's our RMS error over so many rows may be. That of few rows is
@@ -223,9 +223,9 @@ class Judge {
 
   void measure(const Yardstick& yardstick, Int head, const std::vector<Truth>& truths, Errors& out,
                Errors& lse) const {
-    Int scores = 0;
-    for (const Truth& t : truths) scores += visible_keys(t.i);
-    const int draws = draws_for(scores);
+    double keys = 0;
+    for (const Truth& t : truths) keys += t.oracle.keys;
+    const int draws = draws_for(keys);
     for (int draw = 0; draw < draws; ++draw) {
       Error out_error, lse_error;
       for (const Truth& t : truths) {
@@ -237,14 +237,6 @@ class Judge {
       out.add_yardstick(out_error);
       lse.add_yardstick(lse_error);
     }
-  }
-
-  [[nodiscard]] Int visible_keys(Int i) const {
-    Int count = 0;
-    for (Int j = 0; j < from_.sequence.kv_len; ++j) {
-      count += oracle::sees(model_, from_.sequence, i, j);
-    }
-    return count;
   }
 
   void judge_errors(Int head, const Errors& e) {

@@ -216,7 +216,8 @@ oracle::Array gather_rows(const rapt_attention& p, const Gathered& g, const rapt
 
 oracle::Row gather_answer(const rapt_attention& p, const Gathered& g, std::int64_t head,
                           std::int64_t i) {
-  oracle::Row row{std::numeric_limits<double>::quiet_NaN(), {}};
+  oracle::Row row;
+  row.lse = std::numeric_limits<double>::quiet_NaN();
   const Int offset = q_place(p, p.out, g, i, head);
   for (Int d = 0; d < value_dim_of(p); ++d) {
     row.out.push_back(load(p.out.data, p.out.dtype, offset + d));

@@ -114,12 +114,16 @@ double dropout_factor(const Model& m, const Sequence& s, Int head, Int i, Int j)
 Row forward(const Model& m, const Sequence& s, Int head, Int i) {
   const Softmax row = softmax(m, s, head, i);
   Row result{row.lse, Array(static_cast<std::size_t>(m.value_dim))};
+  double sum = 0, squares = 0;
   for (std::size_t n = 0; n < row.keys.size(); ++n) {
     const Int j = row.keys[n];
     const double p = row.p[n] * dropout_factor(m, s, head, i, j);
     const double* v = row_of(s.v, j * m.kv_heads + kv_head_of(m, head), m.value_dim);
     for (Int d = 0; d < m.value_dim; ++d) at(result.out, d) += p * v[d];
+    sum += p;
+    squares += p * p;
   }
+  if (squares > 0) result.keys = sum * sum / squares;
   return result;
 }
 

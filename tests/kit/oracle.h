@@ -38,7 +38,8 @@ struct Sequence {
 // One query row of one head.
 struct Row {
   double lse = 0;
-  Array out;  // [value_dim]
+  Array out;        // [value_dim]
+  double keys = 0;  // that matter: (sum of w)^2 / (sum of w^2) over the weights w of out
 };
 
 // Gradients of one sequence, and those that sequences share; shaped as what they belong to.

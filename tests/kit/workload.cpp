@@ -7,10 +7,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <initializer_list>
-#include <numeric>
+#include <utility>
 #include <vector>
 
+#include "kit/indices.h"
 #include "kit/numbers.h"
 #include "kit/random.h"
 #include "kit/tensor.h"
@@ -18,19 +18,9 @@
 namespace rapt::kit {
 namespace {
 
-// Streams of the case's seed; those of rows are further mixed with where the row is.
-enum Stream : std::uint64_t {
-  kQ = 1,
-  kK,
-  kV,
-  kGradient,
-  kBias,
-  kSinks,
-  kSlopes,
-  kPages,
-  kTypes,
-  kPlants
-};
+// Streams of the case's seed; those of rows are further mixed with where the row is. Streams 8 and
+// 9 are the indices', those above 100 the sequences'.
+enum Stream : std::uint64_t { kQ = 1, kK, kV, kGradient, kBias, kSinks, kSlopes, kPlants = 10 };
 
 // Where a sequence's keys are in k or v, for each way that a case may hold them.
 struct Places {
@@ -69,14 +59,11 @@ double draw(const Case& c, Stream stream, Random& random, std::int64_t d) {
 
 }  // namespace
 
-struct Workload::Memory {
-  Case c;
+struct Workload::Memory : Indices {
   Contents contents;
-  std::vector<CaseSequence> sequences;
 
   Tensor q, k, v, out, lse;
   Tensor slopes, bias, sinks;
-  Tensor q_offsets, kv_offsets, table, q_used, kv_used, cache_row, left_pad, q_start, kv_start;
   Tensor d_out, dq, dk, dv, d_bias, d_sinks, d_slopes;
   std::uint64_t inputs_hash = 0;
 
@@ -96,9 +83,7 @@ struct Workload::Memory {
   std::vector<std::int64_t> step_q, step_kv;
   rapt_step step{};
 
-  Memory(const Case& given, Contents wanted)
-      : c(with_defaults(given)), contents(wanted), sequences(case_sequences(c)) {
-    make_indices();
+  Memory(const Case& given, Contents wanted) : Indices(given), contents(wanted) {
     make_tensors();
     if (contents == Contents::values) fill();
     make_groups();
@@ -128,93 +113,6 @@ struct Workload::Memory {
     t.view = make_view(dtype, shape, order, gap());
     allocate(t);
   }
-
-  // ---- indices: always with data, since describing a problem needs them
-
-  static void make_index(Tensor& t, rapt_dtype dtype, const Sizes& shape, const Sizes& values) {
-    t.view = make_view(dtype, shape, natural(shape.size()), 0);
-    t.allocate(0);
-    for (std::size_t n = 0; n < values.size(); ++n) {
-      t.set(static_cast<std::int64_t>(n), static_cast<double>(values[n]));
-    }
-  }
-
-  template <class Get>
-  Sizes each(Get get) const {
-    Sizes values;
-    for (const CaseSequence& s : sequences) values.push_back(get(s));
-    return values;
-  }
-
-  template <class Get>
-  Sizes offsets(Get get) const {
-    Sizes sums{0};
-    for (const CaseSequence& s : sequences) sums.push_back(sums.back() + get(s));
-    return sums;
-  }
-
-  static std::int64_t q_len_of(const CaseSequence& s) { return s.q_len; }
-  static std::int64_t kv_len_of(const CaseSequence& s) { return s.kv_len; }
-
-  void make_indices() {
-    Random random(c.seed, kTypes);
-    const rapt_dtype offset_type = random.chance(0.5) ? RAPT_INT32 : RAPT_UINT32;
-    const Sizes ends = {c.batch + 1};
-    const Sizes batch = {c.batch};
-    if (c.q == "ragged") make_index(q_offsets, offset_type, ends, offsets(q_len_of));
-    if (c.kv == "ragged") make_index(kv_offsets, offset_type, ends, offsets(kv_len_of));
-    if (c.kv == "paged") make_table();
-    if (c.q == "dense" && !c.q_lens.empty()) make_index(q_used, RAPT_INT32, batch, each(q_len_of));
-    const bool own_lengths = c.kv == "paged" || !c.kv_lens.empty() || c.left_pad || c.cache_row;
-    if (c.kv != "ragged" && own_lengths) {
-      const auto used = [](const CaseSequence& s) { return s.left_pad + s.kv_len; };
-      make_index(kv_used, RAPT_INT32, batch, each(used));
-    }
-    if (c.left_pad) {
-      make_index(left_pad, RAPT_INT32, batch, each([](const auto& s) { return s.left_pad; }));
-    }
-    if (c.cache_row) {
-      make_index(cache_row, RAPT_INT32, batch, each([](const auto& s) { return s.cache_row; }));
-    }
-    if (c.positions) make_positions(random.chance(0.5) ? RAPT_INT64 : RAPT_INT32);
-  }
-
-  void make_positions(rapt_dtype dtype) {
-    const Sizes of_q = each([](const CaseSequence& s) { return s.q_start; });
-    const Sizes of_kv = each([](const CaseSequence& s) { return s.kv_start; });
-    for (const std::int64_t x : of_kv) dtype = x > INT32_MAX ? RAPT_INT64 : dtype;
-    make_index(q_start, dtype, {c.batch}, of_q);
-    const bool zero = std::all_of(of_kv.begin(), of_kv.end(), [](auto x) { return x == 0; });
-    if (!zero) make_index(kv_start, dtype, {c.batch}, of_kv);
-  }
-
-  // Every sequence has pages of its own, in shuffled order among some that nobody uses. Table
-  // entries behind a sequence's length are nonsense that must not be read.
-  void make_table() {
-    Random random(c.seed, kPages);
-    const auto pages_of = [this](const CaseSequence& s) {
-      return (s.kv_len + c.page_size - 1) / c.page_size;
-    };
-    std::vector<std::int64_t> shuffled(static_cast<std::size_t>(offsets(pages_of).back()) + 3);
-    std::iota(shuffled.begin(), shuffled.end(), 0);
-    for (std::size_t n = shuffled.size(); n-- > 1;) {
-      const auto other = static_cast<std::size_t>(random.integer(0, static_cast<std::int64_t>(n)));
-      std::swap(shuffled[n], shuffled[other]);
-    }
-    const std::int64_t max_pages = (c.kv_len + c.page_size - 1) / c.page_size + 1;
-    const std::int64_t nonsense[] = {-1, INT32_MAX, INT32_MIN,
-                                     static_cast<std::int64_t>(shuffled.size())};
-    Sizes entries;
-    std::size_t next = 0;
-    for (const CaseSequence& s : sequences) {
-      for (std::int64_t n = 0; n < max_pages; ++n) {
-        entries.push_back(n < pages_of(s) ? shuffled[next++] : nonsense[random.integer(0, 3)]);
-      }
-    }
-    cache_pages = static_cast<std::int64_t>(shuffled.size());
-    make_index(table, RAPT_INT32, {c.batch, max_pages}, entries);
-  }
-  std::int64_t cache_pages = 0;
 
   // ---- tensors
 

@@ -6,8 +6,8 @@
 namespace rapt::cpu {
 namespace {
 
-// Copied rows stand 64 bytes further apart than they are long: at a power of two the rows of a column
-// would share a few sets of the cache.
+// Copied rows stand 64 bytes further apart than they are long: at a power of two the rows of a
+// column would share a few sets of the cache.
 constexpr int kRowPadding = 64;
 
 template <class Dot>

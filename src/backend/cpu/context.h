@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-// What a work item needs of its problem, resolved once: the kv head's group of query heads, the band,
-// the unit of scores, and scratch memory.
+// What a work item needs of its problem, resolved once: the kv head's group of query heads, the
+// band, the unit of scores, and scratch memory.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -67,12 +67,6 @@ inline Range window_of(const Context& context, std::int64_t token) {
   const std::int64_t kv_len = context.sequence.kv_len;
   return {window_begin(context.band, token, context.diagonal, kv_len),
           window_end(context.band, token, context.diagonal, kv_len)};
-}
-
-inline bool sees_keys(const Context& context, std::int64_t token) {
-  const Range window = window_of(context, token);
-  const bool sink = context.band.sink_tokens > 0 && window.end > 0;
-  return window.begin < window.end || sink;
 }
 
 }  // namespace

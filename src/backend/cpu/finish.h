@@ -16,10 +16,32 @@ inline std::int64_t row_offset(const Context& c, const Rows& rows, std::int64_t 
          c.head(row) * rows.head_stride;
 }
 
+// Rows of q and out lie as far apart as K's and V's (source.h): fetched a tile at a time, before
+// use.
+inline void prefetch_queries(const Context& c, std::int64_t first, int count) {
+  const Problem& p = c.problem;
+  const std::int64_t bytes = p.head_dim * element_bytes(p.dtype);
+  for (int i = 0; i < count; ++i) {
+    const char* row =
+        static_cast<const char*>(p.q.data) + row_offset(c, p.q, first + i) * element_bytes(p.dtype);
+    for (std::int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at, 0, 2);
+  }
+}
+
+inline void prefetch_out(const Context& c, std::int64_t first, int count) {
+  const Problem& p = c.problem;
+  const std::int64_t bytes = p.value_dim * element_bytes(p.out_dtype);
+  for (int i = 0; i < count; ++i) {
+    const char* row = static_cast<const char*>(p.out.data) +
+                      row_offset(c, p.out, first + i) * element_bytes(p.out_dtype);
+    for (std::int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at, 1, 2);
+  }
+}
+
 inline void write_row(const Context& c, std::int64_t row, const float* out, float lse) {
   const Problem& p = c.problem;
-  char* to = static_cast<char*>(p.out.data) +
-             row_offset(c, p.out, row) * element_bytes(p.out_dtype);
+  char* to =
+      static_cast<char*>(p.out.data) + row_offset(c, p.out, row) * element_bytes(p.out_dtype);
   narrow_row(out, static_cast<int>(p.value_dim), p.out_dtype, to);
   if (p.lse.data != nullptr) static_cast<float*>(p.lse.data)[row_offset(c, p.lse, row)] = lse;
 }
@@ -32,7 +54,8 @@ inline void write_empty_row(const Context& c, std::int64_t row) {
 // `out` holds sum exp(s - reference) * v and is overwritten; `sum` the sum of exp(s - reference).
 inline void finish_row(const Context& c, std::int64_t row, float* out, float reference, float sum) {
   const Problem& p = c.problem;
-  if (!sees_keys(c, c.token(row))) return write_empty_row(c, row);
+  // No key seen, or every score -inf; `out` may then hold 0 * NaN of keys that its neighbours saw.
+  if (sum == 0.0f) return write_empty_row(c, row);
   float maximum = reference * c.unit, denominator = sum, weight = 1.0f;
   if (p.sinks != nullptr) {
     const float sink = p.sinks[c.head(row) * p.sinks_stride];
@@ -46,8 +69,7 @@ inline void finish_row(const Context& c, std::int64_t row, float* out, float ref
   }
   const float keep = 256.0f / static_cast<float>(p.dropout_keep);
   const float factor = weight * keep / denominator;
-  // A row whose every score is -inf has summed nothing, or 0 * NaN of keys that its neighbours saw.
-  for (std::int64_t i = 0; i < p.value_dim; ++i) out[i] = sum == 0.0f ? 0.0f : out[i] * factor;
+  for (std::int64_t i = 0; i < p.value_dim; ++i) out[i] *= factor;
   write_row(c, row, out, maximum + __builtin_logf(denominator));
 }
 

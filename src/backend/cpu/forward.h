@@ -109,6 +109,7 @@ void walk_keys(const ForwardCall& call, const WorkItem& item, Work<Dot>& work, K
   std::int64_t first = 0;
   int keys = walk.next(first, Shape::block_keys);
   find_rows(source, first, keys, places[0]);
+  make_prefetch(source, places[0], heads, 1).step();
   for (int turn = 0; keys > 0; turn ^= 1) {
     const Place& place = places[turn];
     keys = walk.next(first, Shape::block_keys);
@@ -128,6 +129,7 @@ void walk_keys(const ForwardCall& call, const WorkItem& item, Work<Dot>& work, K
 template <class Shape, class Dot>
 void finish_tile(const ForwardCall& call, const Context& c, const WorkItem& item,
                  const Tile<Dot>& tile) {
+  if (item.partial < 0) prefetch_out(c, tile.rows.first, tile.rows.count);
   Shape::each_row(c, tile, [&](int lane, float* out) {
     const std::int64_t row = tile.rows.first + lane;
     const float reference = tile.reference[lane], sum = tile.sum[lane];
@@ -232,8 +234,8 @@ inline std::size_t scratch_bytes(const Problem& p) {
   return item_bytes<F32Dot>(p);
 }
 
-// A decode step's items take several kv heads and split down to 512 keys: 2 MB of BF16 cache at D128,
-// against which what a split leaves behind is nothing. Prompts split only where rows are few.
+// A decode step's items take several kv heads and split down to 512 keys: 2 MB of BF16 cache at
+// D128, against which what a split leaves behind is nothing. Prompts split only where rows are few.
 inline Grain grain(const Problem& p) {
   if (is_short(p)) {
     return {.rows = kShortRows,

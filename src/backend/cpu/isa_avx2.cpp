@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 // The kernels for AVX2, FMA and F16C. Compiled with its own flags (cmake/library.cmake).
 #include "backend/cpu/simd_avx2.h"
-#include "backend/cpu/forward.h"
+
+#include "backend/cpu/forward.h"  // written over the Simd above
 
 namespace rapt::cpu {
 

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-// The kernels for AVX-512 with BF16 dot products. Compiled with its own flags (cmake/library.cmake).
+// The kernels for AVX-512 with BF16 dot products. Compiled with its own flags
+// (cmake/library.cmake).
 #include "backend/cpu/simd_avx512.h"
 #include "backend/cpu/simd_avx512_bf16.h"
-#include "backend/cpu/forward.h"
+
+#include "backend/cpu/forward.h"  // written over the Simd above
 
 namespace rapt::cpu {
 
 const Kernels& avx512_bf16() {
-  static constexpr Kernels kKernels = {"avx512_bf16", kLanes, grain, scratch_bytes, forward, combine};
+  static constexpr Kernels kKernels = {"avx512_bf16", kLanes,  grain,
+                                       scratch_bytes, forward, combine};
   return kKernels;
 }
 

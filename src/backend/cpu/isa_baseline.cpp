@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-// What every machine of this architecture runs: SSE2 or NEON. Compiled with its own flags (cmake/library.cmake).
+// What every machine of this architecture runs: SSE2 or NEON. Compiled with its own flags
+// (cmake/library.cmake).
 #if defined(__x86_64__)
 #include "backend/cpu/simd_sse2.h"
 #else
 #include "backend/cpu/simd_neon.h"
 #endif
-#include "backend/cpu/forward.h"
+
+#include "backend/cpu/forward.h"  // written over the Simd above
 
 namespace rapt::cpu {
 

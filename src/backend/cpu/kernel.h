@@ -10,11 +10,11 @@
 
 namespace rapt::cpu {
 
-// Partial results of a split over keys, row-major: row r has value_dim sums at
-// out + r * value_dim, and its running maximum and sum of exponentials (natural units: the partial
-// softmax is exp(s - max) summed).
+// Partial results of a split over keys, row-major: row r has value_dim sums at out + r * value_dim, and
+// what was subtracted from its scores and the sum of their exponentials, in the kernel's own units: only
+// the same kernel's combine reads them.
 struct Partials {
-  float* out = nullptr;  // [rows, value_dim], unnormalised: sum of exp(s - max) * v
+  float* out = nullptr;  // [rows, value_dim], unnormalised
   float* max = nullptr;  // [rows], -inf where the row saw no key
   float* sum = nullptr;  // [rows]
 };

@@ -37,6 +37,7 @@ struct LaneShape {
     const Problem& p = c.problem;
     const int head_dim = static_cast<int>(p.head_dim);
     float wide[4][kMaxDim];
+    prefetch_queries(c, tile.rows.first, tile.rows.count);
     for (int lane = 0; lane < tile.rows.vectors * kLanes; lane += 4) {
       const char* rows[4];
       for (int i = 0; i < 4; ++i) {
@@ -73,8 +74,7 @@ struct LaneShape {
         const std::int64_t units = (s.key_end - s.key_begin + Dot::pack - 1) / Dot::pack;
         with_vectors(s.vector_end - s.vector_begin, [&]<int N>() {
           value_group<Dot, N>(work.block.v + s.key_begin / Dot::pack, column, units,
-                              weights(work, s.key_begin) + lane,
-                              tile.out + column * kRows + lane);
+                              weights(work, s.key_begin) + lane, tile.out + column * kRows + lane);
         });
       }
     }

@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-// The register kernels: where all the time goes. "Queries in lanes": K and V are read in place by scalar
-// broadcast, whatever their strides, and no sum crosses lanes. The second pair, for a handful of rows
-// against a long cache, has the head dimension in lanes so that each key is loaded once, as vectors.
+// The register kernels: where all the time goes. "Queries in lanes": K and V are read in place by
+// scalar broadcast, whatever their strides, and no sum crosses lanes. The second pair, for a
+// handful of rows against a long cache, has the head dimension in lanes so that each key is loaded
+// once, as vectors.
 //
-// Arrays of sums stay in registers only if every loop over them unrolls: gcc 12 spills them otherwise.
+// Arrays of sums stay in registers only if every loop over them unrolls: gcc 12 spills them
+// otherwise.
 #pragma once
 #include "backend/cpu/dot.h"
 
 namespace rapt::cpu {
 namespace {
 
-// S^T of kGroup keys x N lane vectors: scores[k][i] = sum over d of key k's [d] * q[d][i], in order of d.
+// S^T of kGroup keys x N lane vectors: scores[k][i] = sum over d of key k's [d] * q[d][i], in order
+// of d.
 template <class Dot, int N>
 [[gnu::noinline]] void score_group(const typename Dot::Unit* const* keys,
-                                   const typename Dot::Unit* q, std::int64_t units,
-                                   float* scores) {
+                                   const typename Dot::Unit* q, std::int64_t units, float* scores) {
   const typename Dot::Unit* key[kGroup];
   F sum[kGroup][N];
 #pragma GCC unroll 8
@@ -41,7 +43,14 @@ template <class Dot, int N>
   }
 }
 
-// O^T of kGroup columns x N lane vectors: out[c][i] += sum over keys of V[key][c] * p[key][i], in order.
+// A block of keys is summed by itself and then added: rounding errors grow with the number of
+// blocks and not of keys (pairwise summation's argument; Higham 1993), at no cost.
+[[gnu::always_inline]] inline void add_to(float* out, F sum) {
+  Simd::store(out, Simd::load(out) + sum);
+}
+
+// O^T of kGroup columns x N lane vectors: out[c][i] += sum over keys of V[key][c] * p[key][i], in
+// order.
 template <class Dot, int N>
 [[gnu::noinline]] void value_group(const typename Dot::Unit* const* values, std::int64_t column,
                                    std::int64_t units, const typename Dot::Unit* p, float* out) {
@@ -49,7 +58,7 @@ template <class Dot, int N>
 #pragma GCC unroll 8
   for (int c = 0; c < kGroup; ++c) {
 #pragma GCC unroll 8
-    for (int v = 0; v < N; ++v) sum[c][v] = Simd::load(out + c * kRows + v * kLanes);
+    for (int v = 0; v < N; ++v) sum[c][v] = Simd::set(0.0f);
   }
   for (std::int64_t k = 0; k < units; ++k, p += kRows) {
     const typename Dot::Unit* value = values[k] + column;
@@ -66,12 +75,13 @@ template <class Dot, int N>
 #pragma GCC unroll 8
   for (int c = 0; c < kGroup; ++c) {
 #pragma GCC unroll 8
-    for (int v = 0; v < N; ++v) Simd::store(out + c * kRows + v * kLanes, sum[c][v]);
+    for (int v = 0; v < N; ++v) add_to(out + c * kRows + v * kLanes, sum[c][v]);
   }
 }
 
-// Two keys against four rows: scores[k * kRows + r] = sum over d of keys[k][d] * q[r][d]; rows of q are
-// padded with zeros. Two, because a vector of q is then loaded once for both: loads are what limits this.
+// Two keys against four rows: scores[k * kRows + r] = sum over d of keys[k][d] * q[r][d]; rows of q
+// are padded with zeros. Two, because a vector of q is then loaded once for both: loads are what
+// limits this.
 template <class Dot>
 [[gnu::always_inline]] inline void score_keys(const typename Dot::Unit* const* keys,
                                               const typename Dot::Unit* q, int q_stride, int units,
@@ -103,7 +113,7 @@ template <int C>
 #pragma GCC unroll 4
   for (int r = 0; r < 4; ++r) {
 #pragma GCC unroll 4
-    for (int c = 0; c < C; ++c) sum[r][c] = Simd::load(out + r * out_stride + c * kLanes);
+    for (int c = 0; c < C; ++c) sum[r][c] = Simd::set(0.0f);
   }
   for (int k = 0; k < keys; ++k, p += kRows) {
     F value[C];
@@ -121,13 +131,14 @@ template <int C>
 #pragma GCC unroll 4
   for (int r = 0; r < 4; ++r) {
 #pragma GCC unroll 4
-    for (int c = 0; c < C; ++c) Simd::store(out + r * out_stride + c * kLanes, sum[r][c]);
+    for (int c = 0; c < C; ++c) add_to(out + r * out_stride + c * kLanes, sum[r][c]);
   }
 }
 
 #ifdef RAPT_CPU_BF16_DOT
-// The same from BF16 rows in place, two keys a step. Each 32 columns keep Bf16Dot::interleave's order:
-// `out` has the low halves of the runs of 8 in its first vector, the high halves in its second.
+// The same from BF16 rows in place, two keys a step. Each 32 columns keep Bf16Dot::interleave's
+// order: `out` has the low halves of the runs of 8 in its first vector, the high halves in its
+// second.
 template <int C>
 [[gnu::noinline]] void value_columns(Bf16Dot, const Bf16Dot::Unit* const* values, int column,
                                      int columns, int keys, const Bf16Dot::Unit* p, float* out,
@@ -137,7 +148,7 @@ template <int C>
 #pragma GCC unroll 4
   for (int r = 0; r < 4; ++r) {
 #pragma GCC unroll 4
-    for (int c = 0; c < C; ++c) sum[r][c] = Simd::load(out + r * out_stride + c * kLanes);
+    for (int c = 0; c < C; ++c) sum[r][c] = Simd::set(0.0f);
   }
   for (int k = 0; k < keys; k += 2, p += kRows) {
     const Bf16Dot::Unit* even = values[k] + column / 2;
@@ -159,7 +170,7 @@ template <int C>
 #pragma GCC unroll 4
   for (int r = 0; r < 4; ++r) {
 #pragma GCC unroll 4
-    for (int c = 0; c < C; ++c) Simd::store(out + r * out_stride + c * kLanes, sum[r][c]);
+    for (int c = 0; c < C; ++c) add_to(out + r * out_stride + c * kLanes, sum[r][c]);
   }
 }
 #endif

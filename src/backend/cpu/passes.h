@@ -3,6 +3,7 @@
 // instruction set, element type and shape of tile, and costs nothing where it is off.
 #pragma once
 #include "backend/cpu/elements.h"
+#include "backend/cpu/planted.h"
 #include "backend/cpu/segments.h"
 
 namespace rapt::cpu {
@@ -15,7 +16,7 @@ struct Patch {
   const Segment& segment;
   std::int64_t first_key;  // key 0 of the block
   float* scores;
-  float* scratch;          // [kBlock][kRows], for what must be turned into lanes first
+  float* scratch;  // [kBlock][kRows], for what must be turned into lanes first
 };
 
 // Sets every score of lane vector `v` to f(key of the block, score).
@@ -47,8 +48,8 @@ inline void alibi_pass(const Patch& patch) {
   for (int v = patch.segment.vector_begin; v < patch.segment.vector_end; ++v) {
     alignas(64) float ahead[kLanes];
     for (int i = 0; i < kLanes; ++i) {
-      ahead[i] = static_cast<float>(
-          saturating_add(patch.rows.query[v * kLanes + i], -patch.first_key));
+      ahead[i] =
+          static_cast<float>(saturating_add(patch.rows.query[v * kLanes + i], -patch.first_key));
     }
     const F from = Simd::load(ahead);
     const F slope = Simd::set(0.0f) - Simd::load(patch.rows.slope + v * kLanes);
@@ -143,6 +144,7 @@ inline void mask_pass(const Patch& patch) {
       const Range& window = patch.rows.window[v * kLanes + i];
       begin[i] = static_cast<std::int32_t>(clamp(window.begin - first, 0, kBlock));
       end[i] = static_cast<std::int32_t>(clamp(window.end - first, 0, kBlock));
+      if (planted(Plant::mask_edge)) ++end[i];
     }
     I from, to;
     __builtin_memcpy(&from, begin, sizeof from);
@@ -160,9 +162,9 @@ inline void dropout_pass(const Patch& patch) {
   const Problem& p = patch.context.problem;
   const Philox philox = {static_cast<std::uint32_t>(p.dropout_seed),
                          static_cast<std::uint32_t>(p.dropout_seed >> 32)};
-  const auto first_position = static_cast<std::int64_t>(
-      static_cast<std::uint64_t>(patch.context.sequence.kv_start) +
-      static_cast<std::uint64_t>(patch.first_key));
+  const auto first_position =
+      static_cast<std::int64_t>(static_cast<std::uint64_t>(patch.context.sequence.kv_start) +
+                                static_cast<std::uint64_t>(patch.first_key));
   const U keep = U{} + static_cast<std::uint32_t>(p.dropout_keep);
   for (int v = patch.segment.vector_begin; v < patch.segment.vector_end; ++v) {
     U position, stream, words[4];

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-// A handful of rows against a long cache: q is [row][unit], out is [row][column], and each key and value row
-// is loaded as vectors, four query rows a visit, so that the cache streams at the memory's rate. Scores
-// still end as S^T with rows in lanes: every feature is shared with the other shape.
+// A handful of rows against a long cache: q is [row][unit], out is [row][column], and each key and
+// value row is loaded as vectors, four query rows a visit, so that the cache streams at the
+// memory's rate. Scores still end as S^T with rows in lanes: every feature is shared with the other
+// shape.
 #pragma once
 #include "backend/cpu/finish.h"
 #include "backend/cpu/tile.h"
@@ -111,9 +112,11 @@ struct RowShape {
     for (int lane = 0; lane < tile.rows.count; ++lane) {
       const float* out = tile.out + lane * stride;
       for (int d = 0; d < value_dim; d += 4) {
-        // Bf16Dot keeps runs of 8 columns as two halves in neighbouring vectors (Bf16Dot::interleave).
+        // Bf16Dot keeps runs of 8 columns as two halves in neighbouring vectors
+        // (Bf16Dot::interleave).
         const int in_run = d % 8 / 4, run = d % (2 * kLanes) / 8;
-        const int at = Dot::pack == 1 ? d : d / (2 * kLanes) * (2 * kLanes) + in_run * kLanes + run * 4;
+        const int at =
+            Dot::pack == 1 ? d : d / (2 * kLanes) * (2 * kLanes) + in_run * kLanes + run * 4;
         store4(row + d, load4(out + at));
       }
       f(lane, row);

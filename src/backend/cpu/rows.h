@@ -11,10 +11,10 @@ namespace {
 
 // Rows behind the last stand in for it: they are computed and never written.
 struct TileRows {
-  std::int64_t first;    // row of the sequence that lane 0 carries
-  int count;             // rows that are real
-  int vectors;           // lane vectors in use
-  Range window[kRows];   // keys inside each row's band, sink tokens aside; never decreasing
+  std::int64_t first;         // row of the sequence that lane 0 carries
+  int count;                  // rows that are real
+  int vectors;                // lane vectors in use
+  Range window[kRows];        // keys inside each row's band, sink tokens aside; never decreasing
   std::int64_t query[kRows];  // the row's token plus the diagonal: its place on the axis of keys
   const char* bias[kRows];    // bias row [kv_len]
   alignas(64) float slope[kRows];
@@ -24,8 +24,8 @@ struct TileRows {
 
 inline const char* bias_row(const Context& c, std::int64_t head, std::int64_t token) {
   const Problem& p = c.problem;
-  const std::int64_t at = c.sequence.index * p.bias_batch_stride + head * p.bias_head_stride +
-                          token * p.bias_q_stride;
+  const std::int64_t at =
+      c.sequence.index * p.bias_batch_stride + head * p.bias_head_stride + token * p.bias_q_stride;
   return static_cast<const char*>(p.bias) + at * (p.bias_dtype == DType::fp32 ? 4 : 2);
 }
 

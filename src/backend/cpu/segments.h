@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-// Which part of a block of keys a tile must compute. Past the edges of the band whole lane vectors drop
-// out, so that a causal tile wastes half a vector of scores a row, not half a tile.
+// Which part of a block of keys a tile must compute. Past the edges of the band whole lane vectors
+// drop out, so that a causal tile wastes half a vector of scores a row, not half a tile.
 #pragma once
 #include "backend/cpu/rows.h"
 
 namespace rapt::cpu {
 namespace {
 
-constexpr int kBlock = 128;      // keys of a block; 64 and 96 are 1% slower (docs/lab/cpu_forward.md)
+constexpr int kBlock = 128;  // keys of a block; 64 and 96 are 1% slower (docs/lab/cpu_forward.md)
 constexpr int kSegmentKeys = 8;  // segments begin on multiples of this within a block
 
 // Keys [key_begin, key_end) of a block against lane vectors [vector_begin, vector_end).

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-// AVX-512 (F, BW, DQ, VL) as the width-free kernels see it. The kernel headers stand in an anonymous
-// namespace: each isa_*.cpp gets its own copy, so no symbol of one instruction set can serve another.
+// AVX-512 (F, BW, DQ, VL) as the width-free kernels see it. The kernel headers stand in an
+// anonymous namespace: each isa_*.cpp gets its own copy, so no symbol of one instruction set can
+// serve another.
 #pragma once
 // gcc 12's intrinsics start from registers that it then calls uninitialised (GCC bug 105593).
 #pragma GCC diagnostic push
@@ -20,8 +21,9 @@ typedef float F4 __attribute__((vector_size(16)));
 
 struct Simd {
   static constexpr int lanes = 16;
-  // 8 keys x 3 vectors of queries: 24 sums, 3 query vectors and a broadcast fill 28 of 32 registers,
-  // and a step of 24 FMAs needs 11 loads where 48 could be served (docs/lab/cpu_forward.md).
+  // 8 keys x 3 vectors of queries: 24 sums, 3 query vectors and a broadcast fill 28 of 32
+  // registers, and a step of 24 FMAs needs 11 loads where 48 could be served
+  // (docs/lab/cpu_forward.md).
   static constexpr int vectors = 3;
   static constexpr int group = 8;
   static constexpr int column_vectors = 4;  // decode: 4 rows x 4 vectors of V columns

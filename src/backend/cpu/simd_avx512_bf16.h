@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-// AVX512_BF16: dot products of BF16 pairs with FP32 sums, twice the rate of FP32. Includes AVX-512's Simd.
+// AVX512_BF16: dot products of BF16 pairs with FP32 sums, twice the rate of FP32. Includes
+// AVX-512's Simd.
 #pragma once
 #include "backend/cpu/dot.h"
 
@@ -35,8 +36,8 @@ struct Bf16Dot {
   static void interleave_rows(const char* even, const char* odd, int columns, Unit* to) {
     for (int i = 0; i < columns; i += 8) {
       const __m128i a = _mm_loadu_si128((const __m128i*)(even + 2 * i));
-      const __m128i b = odd == nullptr ? _mm_setzero_si128()
-                                       : _mm_loadu_si128((const __m128i*)(odd + 2 * i));
+      const __m128i b =
+          odd == nullptr ? _mm_setzero_si128() : _mm_loadu_si128((const __m128i*)(odd + 2 * i));
       _mm_storeu_si128((__m128i*)(to + i), _mm_unpacklo_epi16(a, b));
       _mm_storeu_si128((__m128i*)(to + i + 4), _mm_unpackhi_epi16(a, b));
     }

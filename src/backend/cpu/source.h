@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-// Where the keys and values of one (sequence, kv head) lie, and a block of them made ready for the register
-// kernels as arrays of row pointers. Dense, ragged and most paged rows are read in place. Copied are: rows
-// of another element type (widened), caches whose tokens are contiguous (turned), BF16 V (paired).
+// Where the keys and values of one (sequence, kv head) lie, and a block of them made ready for the
+// register kernels as arrays of row pointers. Dense, ragged and most paged rows are read in place.
+// Copied are: rows of another element type (widened), caches whose tokens are contiguous (turned),
+// BF16 V (paired).
 #pragma once
 #include "backend/cpu/context.h"
 #include "backend/cpu/dot.h"
+#include "backend/cpu/planted.h"
 #include "backend/cpu/segments.h"
 
 namespace rapt::cpu {
@@ -58,7 +60,8 @@ inline Side paged_side(const Context& c, const PagedRows& rows, std::int64_t dim
 inline Source make_source(const Context& c) {
   const Problem& p = c.problem;
   if (p.page_size == 0) {
-    return {dense_side(c, p.k, p.head_dim), dense_side(c, p.v, p.value_dim), nullptr, 0, 0, p.dtype};
+    return {
+        dense_side(c, p.k, p.head_dim), dense_side(c, p.v, p.value_dim), nullptr, 0, 0, p.dtype};
   }
   return {paged_side(c, p.k_pages, p.head_dim),
           paged_side(c, p.v_pages, p.value_dim),
@@ -71,9 +74,10 @@ inline Source make_source(const Context& c) {
 // First element of a key's row. Page ids come from a caller's table and are clamped.
 inline const char* locate(const Source& source, const Side& side, std::int64_t key) {
   if (source.pages == nullptr) return side.base + key * side.token_stride;
-  const std::int64_t page =
-      clamp(source.pages[key >> source.page_shift], 0, source.page_count - 1);
   const std::int64_t slot = key & ((std::int64_t{1} << source.page_shift) - 1);
+  std::int64_t entry = key >> source.page_shift;
+  if (planted(Plant::stale_page) && slot == 0 && entry > 0) --entry;
+  const std::int64_t page = clamp(source.pages[entry], 0, source.page_count - 1);
   return side.base + page * side.page_stride + slot * side.token_stride;
 }
 
@@ -94,8 +98,9 @@ inline void find_rows(const Source& source, std::int64_t first, int count, Place
   }
 }
 
-// Fetches the next block's rows, a few at a time between register kernels: they are scattered, so the
-// hardware's prefetchers miss them (heads interleaved, FP32 D128: 75% of peak without, 91% with).
+// Fetches the next block's rows, a few at a time between register kernels: they are scattered, so
+// the hardware's prefetchers miss them (heads interleaved, FP32 D128: 75% of peak without, 91%
+// with).
 struct Prefetch {
   const Place* place = nullptr;
   std::int64_t k_head_stride = 0;
@@ -118,7 +123,8 @@ struct Prefetch {
   }
 };
 
-// Turns up to `count` tokens that lie side by side, each `dim` strided groups of x dimensions, into rows.
+// Turns up to `count` tokens that lie side by side, each `dim` strided groups of x dimensions, into
+// rows.
 template <class Element>
 void turn_run(const Side& side, const char* from, int count, char* to, int to_stride) {
   const int size = static_cast<int>(sizeof(Element));
@@ -189,7 +195,8 @@ inline int turn_halves(const Side& side, const char* from, int count, char* to, 
   return token;
 }
 
-// Rows of a side whose dimension is strided, copied into contiguous rows; `rows` then points at the copies.
+// Rows of a side whose dimension is strided, copied into contiguous rows; `rows` then points at the
+// copies.
 inline void turn_rows(const Source& source, const Side& side, const Place& place,
                       const char* rows[], char* to, int to_stride) {
   const int page_size = 1 << source.page_shift;

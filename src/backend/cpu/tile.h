@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-// A tile: some query rows, what they have summed so far, and the online softmax (Milakov and Gimelshein,
-// 2018; FlashAttention-2) over S^T, whose lanes are queries, so that no maximum or sum crosses lanes.
+// A tile: some query rows, what they have summed so far, and the online softmax (Milakov and
+// Gimelshein, 2018; FlashAttention-2) over S^T, whose lanes are queries, so that no maximum or sum
+// crosses lanes.
 #pragma once
 #include "backend/cpu/block.h"
 #include "backend/cpu/micro.h"
@@ -12,8 +13,8 @@ namespace {
 template <class Dot>
 struct Tile {
   TileRows rows;
-  // What is subtracted from a row's scores before the exponential: a maximum that may lag behind the true
-  // one by kSlack, so that `out` is rescaled a few times a row and not once a block.
+  // What is subtracted from a row's scores before the exponential: a maximum that may lag behind
+  // the true one by kSlack, so that `out` is rescaled a few times a row and not once a block.
   alignas(64) float reference[kRows];
   alignas(64) float limit[kRows];  // a score above this raises the reference
   alignas(64) float sum[kRows];    // of exponentials
@@ -69,7 +70,8 @@ inline F or_zero(F reference) {
   return select(reference == Simd::set(-kInfinity), Simd::set(0.0f), reference);
 }
 
-// Scores become probabilities, in place (FP32) or as pairs of keys in `pairs`; sums grow in order of keys.
+// Scores become probabilities, in place (FP32) or as pairs of keys in `pairs`; sums grow
+// block by block.
 template <class Dot, int N>
 [[gnu::noinline]] void exponentiate(float* s, typename Dot::Unit* pairs, int keys, float exponent,
                                     const float* reference, float* sums) {
@@ -78,7 +80,7 @@ template <class Dot, int N>
 #pragma GCC unroll 4
   for (int v = 0; v < N; ++v) {
     from[v] = or_zero(Simd::load(reference + v * kLanes));
-    sum[v] = Simd::load(sums + v * kLanes);
+    sum[v] = Simd::set(0.0f);
   }
   for (int key = 0; key < keys; key += Dot::pack, s += Dot::pack * kRows, pairs += kRows) {
 #pragma GCC unroll 4
@@ -96,7 +98,7 @@ template <class Dot, int N>
     }
   }
 #pragma GCC unroll 4
-  for (int v = 0; v < N; ++v) Simd::store(sums + v * kLanes, sum[v]);
+  for (int v = 0; v < N; ++v) add_to(sums + v * kLanes, sum[v]);
 }
 
 // Probabilities in FP32 to pairs, where dropout came between.
@@ -193,7 +195,7 @@ void advance(Work<Dot>& work, Tile<Dot>& tile, const Place& place) {
   }
   if (grown) {
     raise_reference(work, tile, maximum, factors);
-    Shape::rescale(work, tile, factors);
+    if (!planted(Plant::lost_rescale)) Shape::rescale(work, tile, factors);
   }
   for (int i = 0; i < segments.count; ++i) {
     exponentiate_segment(work, tile, segments.at[i], place.first);

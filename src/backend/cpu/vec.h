@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-// What every kernel does with vectors of whatever width Simd has: shapes of tiles, exp2, tanh, Philox.
-// Include after one simd_*.h.
+// What every kernel does with vectors of whatever width Simd has: shapes of tiles, exp2, tanh,
+// Philox. Include after one simd_*.h.
 #pragma once
 #include <cstdint>
 
@@ -13,8 +13,8 @@ using U = Simd::U;
 
 constexpr int kLanes = Simd::lanes;
 constexpr int kVectors = Simd::vectors;
-constexpr int kGroup = Simd::group;          // keys, or value columns, held in registers at once
-constexpr int kRows = kLanes * kVectors;     // query rows of a tile
+constexpr int kGroup = Simd::group;       // keys, or value columns, held in registers at once
+constexpr int kRows = kLanes * kVectors;  // query rows of a tile
 constexpr float kInfinity = __builtin_inff();
 constexpr float kLog2E = 1.44269504088896341f;
 
@@ -109,8 +109,10 @@ struct Philox {
 
 // Sums of four vectors' lanes, one a lane.
 [[gnu::always_inline]] inline F4 sum4(F4 a, F4 b, F4 c, F4 d) {
-  const F4 ab = __builtin_shufflevector(a, b, 0, 4, 1, 5) + __builtin_shufflevector(a, b, 2, 6, 3, 7);
-  const F4 cd = __builtin_shufflevector(c, d, 0, 4, 1, 5) + __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  const F4 ab =
+      __builtin_shufflevector(a, b, 0, 4, 1, 5) + __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  const F4 cd =
+      __builtin_shufflevector(c, d, 0, 4, 1, 5) + __builtin_shufflevector(c, d, 2, 6, 3, 7);
   return __builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
 }
 
