@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 
 #include "kit/numbers.h"
 #include "kit/random.h"
@@ -57,6 +58,11 @@ class Yardstick::Noise {
 
   [[nodiscard]] int draw() const { return draw_; }
 
+  void disturb(std::span<float> numbers) {
+    if (draw_ == 0) return;
+    for (float& x : numbers) x = (*this)(x);
+  }
+
   float operator()(float x) {
     if (draw_ == 0) return x;
     const double part = static_cast<double>(static_cast<std::int64_t>(random_.bits())) * 0x1p-63;
@@ -91,14 +97,21 @@ void Yardstick::scores(std::int64_t head, std::int64_t i, Noise& noise,
                        std::vector<float>& s) const {
   const double* q = sequence_.q.data() + (i * model_.q_heads + head) * model_.head_dim;
   const float scale = narrow(model_.scale);
-  s.assign(static_cast<std::size_t>(sequence_.kv_len), 0);
+  const auto sees = [&](std::int64_t j) { return oracle::sees(model_, sequence_, i, j); };
+  std::int64_t begin = 0, end = sequence_.kv_len;  // of the keys between which all seen ones are
+  while (begin < end && !sees(begin)) ++begin;
+  while (begin < end && !sees(end - 1)) --end;
+  s.assign(static_cast<std::size_t>(sequence_.kv_len), -INFINITY);
+  std::fill(s.begin() + begin, s.begin() + end, 0.0f);
   for (std::int64_t n = 0; n < model_.head_dim; ++n) {
     const std::int64_t d = (n + noise.draw() * 5) % model_.head_dim;
-    kAddProduct(narrow(q[d]), k_.data() + d * sequence_.kv_len, s.data(), sequence_.kv_len);
+    const float* k = k_.data() + d * sequence_.kv_len;
+    kAddProduct(narrow(q[d]), k + begin, s.data() + begin, end - begin);
+    if (n % 16 == 15) noise.disturb({s.data() + begin, s.data() + end});
   }
-  for (std::int64_t j = 0; j < sequence_.kv_len; ++j) {
+  for (std::int64_t j = begin; j < end; ++j) {
     float& x = s[static_cast<std::size_t>(j)];
-    x = oracle::sees(model_, sequence_, i, j) ? biased(head, i, j, x * scale, noise) : -INFINITY;
+    x = sees(j) ? biased(head, i, j, x * scale, noise) : -INFINITY;
   }
 }
 
@@ -137,12 +150,12 @@ YardstickRow Yardstick::row(std::int64_t head, std::int64_t i, int draw) const {
   // evenly as the golden ratio spreads them), and round those.
   const float reference = max - std::fmod(narrow(draw) * 0.618034f, 1.0f);
   float sum = 0;
-  for (float& x : p) sum += x = noise(std::exp(x - reference));
+  for (float& x : p) sum += x = x == -INFINITY ? 0 : noise(std::exp(x - reference));
   sum += std::exp(sink - reference);
   result.lse = reference + std::log(sum);
   for (std::int64_t j = 0; j < sequence_.kv_len; ++j) {
-    if (!oracle::sees(model_, sequence_, i, j)) continue;
     const float x = p[static_cast<std::size_t>(j)];
+    if (x == 0) continue;
     const bool kept = oracle::dropout_factor(model_, sequence_, head, i, j) != 0;
     const float rounded = kept ? round_to(p_type_, draw == 0 ? x / sum : x) : 0;
     kAddProduct(rounded, v_.data() + j * model_.value_dim, result.out.data(), model_.value_dim);

@@ -24,9 +24,9 @@ class Yardstick {
             rapt_dtype p_type, rapt_dtype out_type);
 
   // Draw 0 is the yardstick itself. Draw n > 0 is the same arithmetic with its roundings redone
-  // elsewhere, as in Monte Carlo arithmetic (Parker, 1997): every stage of a score is off by a
-  // random part of half an ulp, dots begin at another dimension, P is rounded at another scale
-  // before it is divided by its sum.
+  // elsewhere, as in Monte Carlo arithmetic (Parker, 1997): every stage of a score, and a dot
+  // after each 16 dimensions, is off by a random part of half an ulp; dots begin at another
+  // dimension; P is rounded at another scale before it is divided by its sum.
   YardstickRow row(std::int64_t head, std::int64_t i, int draw) const;
 
  private:

@@ -89,7 +89,8 @@ inline Prefetch make_prefetch(const Source& source, const Place& place, int head
           source.k.dim_stride == 0 ? source.k.dim * bytes : 0,
           source.v.dim_stride == 0 ? source.v.dim * bytes : 0,
           heads,
-          (place.count * heads + steps - 1) / steps};
+          2 * place.count * heads,
+          steps};
 }
 
 // Partial rows of an item lie head by head.
@@ -104,7 +105,7 @@ void walk_keys(const ForwardCall& call, const WorkItem& item, Work<Dot>& work, K
                Tile<Dot>* tiles, int tiles_a_head) {
   const Source source = make_source(make_context(call, item.sequence, item.kv_head));
   const int heads = static_cast<int>(item.kv_heads);
-  const int steps = heads * tiles_a_head * (Shape::block_keys / Shape::step_keys);
+  const int steps = heads * tiles_a_head * Shape::steps(*call.problem);
   Place places[2];
   std::int64_t first = 0;
   int keys = walk.next(first, Shape::block_keys);

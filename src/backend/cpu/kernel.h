@@ -10,9 +10,9 @@
 
 namespace rapt::cpu {
 
-// Partial results of a split over keys, row-major: row r has value_dim sums at out + r * value_dim, and
-// what was subtracted from its scores and the sum of their exponentials, in the kernel's own units: only
-// the same kernel's combine reads them.
+// Partial results of a split over keys, row-major: row r has value_dim sums at out + r * value_dim,
+// and what was subtracted from its scores and the sum of their exponentials, in the kernel's own
+// units: only the same kernel's combine reads them.
 struct Partials {
   float* out = nullptr;  // [rows, value_dim], unnormalised
   float* max = nullptr;  // [rows], -inf where the row saw no key
@@ -28,16 +28,16 @@ struct ForwardCall {
 
 // One instruction set.
 struct Kernels {
-  const char* name;             // "avx512_bf16"
-  std::int64_t lanes;           // FP32 lanes a vector
+  const char* name;                // "avx512_bf16"
+  std::int64_t lanes;              // FP32 lanes a vector
   Grain (*grain)(const Problem&);  // how this problem should be divided
   // Bytes of 64-byte aligned scratch that one worker needs for this problem.
   std::size_t (*scratch_bytes)(const Problem&);
-  // Computes one item: writes out and lse of its rows, or, where item.partial >= 0, its partial rows.
-  // Rows of tokens behind the sequence's q_len get out = 0 and lse = -inf.
+  // Computes one item: writes out and lse of its rows, or, where item.partial >= 0, its partial
+  // rows. Rows of tokens behind the sequence's q_len get out = 0 and lse = -inf.
   void (*forward)(const ForwardCall&, const WorkItem&, std::byte* scratch);
-  // Merges the splits of the item's rows in split order and writes out and lse (sinks join here, not in the
-  // parts).
+  // Merges the splits of the item's rows in split order and writes out and lse (sinks join here,
+  // not in the parts).
   void (*combine)(const ForwardCall&, const CombineItem&, std::byte* scratch);
 };
 

@@ -16,7 +16,9 @@ struct LaneShape {
   static constexpr bool paired = Dot::pack == 2;
   static constexpr int max_tiles = kLaneTiles;
   static constexpr int block_keys = kBlock;
-  static constexpr int step_keys = kGroup;  // keys between two steps of the prefetch
+
+  // Steps of the prefetch that a tile makes in a block: a group of keys' scores.
+  static int steps(const Problem&) { return block_keys / kGroup; }
 
   static void allocate(Arena& arena, const Problem& p, Tile<Dot>& tile) {
     tile.q = arena.take<Unit>(p.head_dim / Dot::pack * kRows);

@@ -8,6 +8,7 @@
 // otherwise.
 #pragma once
 #include "backend/cpu/dot.h"
+#include "backend/cpu/source.h"
 
 namespace rapt::cpu {
 namespace {
@@ -108,7 +109,8 @@ template <class Dot>
 // C vectors of columns of four rows: out[r][c] += sum over keys of p[key][r] * V[key][c].
 template <int C>
 [[gnu::noinline]] void value_columns(F32Dot, const float* const* values, int column, int columns,
-                                     int keys, const float* p, float* out, int out_stride) {
+                                     int keys, const float* p, float* out, int out_stride,
+                                     Prefetch& prefetch) {
   F sum[4][C];
 #pragma GCC unroll 4
   for (int r = 0; r < 4; ++r) {
@@ -116,6 +118,7 @@ template <int C>
     for (int c = 0; c < C; ++c) sum[r][c] = Simd::set(0.0f);
   }
   for (int k = 0; k < keys; ++k, p += kRows) {
+    prefetch.step();
     F value[C];
 #pragma GCC unroll 4
     for (int c = 0; c < C; ++c) {
@@ -142,7 +145,7 @@ template <int C>
 template <int C>
 [[gnu::noinline]] void value_columns(Bf16Dot, const Bf16Dot::Unit* const* values, int column,
                                      int columns, int keys, const Bf16Dot::Unit* p, float* out,
-                                     int out_stride) {
+                                     int out_stride, Prefetch& prefetch) {
   static_assert(C % 2 == 0);
   F sum[4][C];
 #pragma GCC unroll 4
@@ -151,6 +154,7 @@ template <int C>
     for (int c = 0; c < C; ++c) sum[r][c] = Simd::set(0.0f);
   }
   for (int k = 0; k < keys; k += 2, p += kRows) {
+    prefetch.step();
     const Bf16Dot::Unit* even = values[k] + column / 2;
     const Bf16Dot::Unit* odd = values[k + 1] + column / 2;  // the last key again behind the end
     Bf16Dot::V value[C];

@@ -19,7 +19,13 @@ struct RowShape {
   static constexpr bool paired = false;
   static constexpr int max_tiles = kShortHeads;  // one a head
   static constexpr int block_keys = 64;          // of all heads and the next block in half of L2
-  static constexpr int step_keys = 2;
+  static constexpr int columns = Simd::column_vectors * kLanes;  // of one visit to the values
+
+  // Steps of the prefetch that a tile makes in a block: a pair of keys' scores, a visit's product.
+  static int steps(const Problem& p) {
+    const int visits = (static_cast<int>(p.value_dim) + columns - 1) / columns;
+    return block_keys / 2 + visits * block_keys / Dot::pack;
+  }
 
   static int q_stride(const Problem& p) {
     return static_cast<int>((p.head_dim / Dot::pack + kLanes - 1) / kLanes * kLanes);
@@ -73,12 +79,13 @@ struct RowShape {
   }
 
   template <int C>
-  static void value_span(const Work<Dot>& work, Tile<Dot>& tile, const Segment& s, int column) {
+  static void value_span(Work<Dot>& work, Tile<Dot>& tile, const Segment& s, int column) {
     const Problem& p = work.context->problem;
     const int stride = out_stride(p), left = static_cast<int>(p.value_dim) - column;
     for (int row = first_row(s); row < end_row(tile, s); row += 4) {
       value_columns<C>(Dot{}, work.block.v + s.key_begin, column, left, s.key_end - s.key_begin,
-                       weights(work, s.key_begin) + row, tile.out + row * stride + column, stride);
+                       weights(work, s.key_begin) + row, tile.out + row * stride + column, stride,
+                       work.prefetch);
     }
   }
 
@@ -87,7 +94,7 @@ struct RowShape {
     const int value_dim = static_cast<int>(work.context->problem.value_dim);
     for (int i = 0; i < segments.count; ++i) {
       int column = 0;
-      for (; column + (kColumns - kLast) * kLanes < value_dim; column += kColumns * kLanes) {
+      for (; column + columns - kLast * kLanes < value_dim; column += columns) {
         value_span<kColumns>(work, tile, segments.at[i], column);
       }
       for (; column < value_dim; column += kLast * kLanes) {
