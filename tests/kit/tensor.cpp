@@ -74,7 +74,7 @@ bool gaps_are_poison(const Tensor& t) {
   const auto row = static_cast<std::size_t>(t.view.shape[t.view.rank - 1]) * width;
   const auto front =
       static_cast<std::size_t>(static_cast<std::byte*>(t.view.data) - t.bytes.data());
-  std::vector<std::byte> gaps = t.bytes;
+  Bytes gaps = t.bytes;
   for (const std::int64_t offset : row_offsets(t.view)) {
     std::memset(gaps.data() + front + static_cast<std::size_t>(offset) * width, 0xff, row);
   }

@@ -6,16 +6,18 @@
 #include <cstdint>
 #include <vector>
 
+#include "kit/large_pages.h"
 #include "kit/numbers.h"
 #include "rapt/rapt.h"
 
 namespace rapt::kit {
 
 using Sizes = std::vector<std::int64_t>;
+using Bytes = std::vector<std::byte, LargePages<std::byte>>;
 
 struct Tensor {
   rapt_tensor view{};
-  std::vector<std::byte> bytes;
+  Bytes bytes;
 
   // Memory for the view, 64-byte aligned but for `skip` elements in front.
   void allocate(std::int64_t skip);

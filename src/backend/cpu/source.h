@@ -119,13 +119,15 @@ struct Prefetch {
     for (credit += rows; credit >= steps && key < place->count; credit -= steps) next();
   }
 
-  // K's row, V's row, the next head's: about as they lie in memory.
+  // A key's rows of K, of every head, then those of V: as they lie in memory.
   [[gnu::always_inline]] void next() {
     const char* row =
         values ? place->v[key] + head * v_head_stride : place->k[key] + head * k_head_stride;
     const int bytes = values ? v_bytes : k_bytes;
     for (int i = 0; i < bytes; i += 64) __builtin_prefetch(row + i, 0, 2);
-    if (values && ++head == heads) head = 0, ++key;
+    if (++head < heads) return;
+    head = 0;
+    if (values) ++key;
     values = !values;
   }
 };
