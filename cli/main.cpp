@@ -66,4 +66,10 @@ int run(int count, char** words) {
 }  // namespace
 }  // namespace rapt::cli
 
-int main(int count, char** words) { return rapt::cli::run(count, words); }
+int main(int count, char** words) {
+  try {
+    return rapt::cli::run(count, words);
+  } catch (...) {  // the memory ran out while saying so
+    return rapt::cli::kInternal;
+  }
+}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 // Attention problems with every group, from any bytes: whatever a caller says, the verbs answer and
 // touch nothing that was not lent.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -126,14 +127,15 @@ class Attention {
     auto* group = caller_.make<rapt_pages>();
     const std::int64_t pages = bytes_.range(0, 5), columns = bytes_.range(0, 4);
     group->layout = static_cast<rapt_page_layout>(bytes_.range(0, 3));
-    group->page_size = std::int64_t{1} << bytes_.range(0, 4);
+    const std::int64_t page_size = std::int64_t{1} << bytes_.range(0, 4);
+    group->page_size = page_size;
     problem_->k = page_tensor(*group, pages, sizes_.head_dim, true);
     problem_->v = page_tensor(*group, pages, sizes_.value_dim, false);
     if (bytes_.rare()) group->layout = static_cast<rapt_page_layout>(bytes_.hostile());
-    group->page_size = bytes_.mostly(group->page_size);
+    group->page_size = bytes_.mostly(page_size);
     group->table = caller_.indices(RAPT_INT32, {sizes_.batch, columns}, 0, pages - 1);
     problem_->pages = group;
-    choose_lengths(columns * group->page_size % 256);
+    choose_lengths(std::min<std::int64_t>(columns * page_size, 255));
   }
 
   void choose_lengths(std::int64_t most) {
