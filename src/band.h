@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-// The mask as arithmetic on indices: which keys a run of queries sees. `diagonal` is q_start - kv_start,
-// so that query i sees key j of [0, kv_len) iff
+// The mask as arithmetic on indices: which keys a run of queries sees. `diagonal` is q_start -
+// kv_start, so that query i sees key j of [0, kv_len) iff
 //     j <= i + diagonal + right  and  (j >= i + diagonal - left  or  j < sink_tokens).
 // Functions are static so that each translation unit, whatever its instruction set, has its own.
 #pragma once

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-// The smaller verbs, validated and normalised as Problem is for attention: writing a paged cache, moving its
-// pages, merging partial results. Plain data.
+// The smaller verbs, validated and normalised as Problem is for attention: writing a paged cache,
+// moving its pages, merging partial results. Plain data.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -11,7 +11,7 @@ namespace rapt {
 
 // One side (k, v or q) of an append: tokens [tokens, heads, dim] and where they go.
 struct AppendSide {
-  Rows from;               // batch_stride unused
+  Rows from;  // batch_stride unused
   std::int64_t heads = 0;
   std::int64_t dim = 0;
 };
@@ -44,8 +44,8 @@ struct AppendJob {
 // Copies or clears whole pages. A page is `rank` strided dimensions behind the page dimension.
 struct PageJob {
   DType dtype = DType::none;
-  std::int32_t rank = 0;                       // of one page
-  std::int64_t shape[RAPT_MAX_RANK] = {};      // of one page
+  std::int32_t rank = 0;                   // of one page
+  std::int64_t shape[RAPT_MAX_RANK] = {};  // of one page
   std::int64_t from_strides[RAPT_MAX_RANK] = {};
   std::int64_t to_strides[RAPT_MAX_RANK] = {};
   const void* from = nullptr;  // null = fill with zeros
@@ -62,7 +62,7 @@ struct PageJob {
 struct MergeJob {
   DType dtype = DType::none;
   std::int64_t batch = 0, tokens = 0, heads = 0, dim = 0;  // ragged: batch 1
-  std::vector<Rows> out;  // one a part
+  std::vector<Rows> out;                                   // one a part
   std::vector<Rows> lse;
   Rows merged_out;
   Rows merged_lse;  // null data = not wanted

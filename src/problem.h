@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-// Problem: one attention problem, validated and normalised; the noun that every room below the front
-// door reads. Plain data only: files compiled for wide instruction sets include it, so an inline
-// function here could leak such instructions into the rest of the library.
+// Problem: one attention problem, validated and normalised; the noun that every room below the
+// front door reads. Plain data only: files compiled for wide instruction sets include it, so an
+// inline function here could leak such instructions into the rest of the library.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -25,7 +25,8 @@ enum class DType : std::int32_t {
 };
 
 // Where element (batch, token, head, 0) of q, k, v or out lives; strides in elements, the innermost
-// dimension is contiguous. Ragged tensors have batch_stride 0: a sequence's offset is its first token.
+// dimension is contiguous. Ragged tensors have batch_stride 0: a sequence's offset is its first
+// token.
 struct Rows {
   void* data = nullptr;
   std::int64_t batch_stride = 0;
@@ -143,16 +144,16 @@ struct Problem {
 
 // One sequence of a problem whose indices the host can read, every index resolved and checked.
 struct Sequence {
-  std::int64_t index = 0;      // in the batch
-  std::int64_t q_batch = 0;    // row of q's batch dimension (0 when ragged)
-  std::int64_t q_token = 0;    // first token in q (0 when dense)
-  std::int64_t q_len = 0;      // queries used
-  std::int64_t q_rows = 0;     // rows of out to write: q_len, and padding rows behind it (0, -inf)
-  std::int64_t kv_batch = 0;   // row of k's batch dimension (cache row; 0 when ragged)
-  std::int64_t kv_token = 0;   // first key's token in k (left padding added; ragged: the offset)
-  std::int64_t kv_len = 0;     // keys used
-  std::int64_t q_start = 0;    // position of query 0
-  std::int64_t kv_start = 0;   // position of key 0
+  std::int64_t index = 0;     // in the batch
+  std::int64_t q_batch = 0;   // row of q's batch dimension (0 when ragged)
+  std::int64_t q_token = 0;   // first token in q (0 when dense)
+  std::int64_t q_len = 0;     // queries used
+  std::int64_t q_rows = 0;    // rows of out to write: q_len, and padding rows behind it (0, -inf)
+  std::int64_t kv_batch = 0;  // row of k's batch dimension (cache row; 0 when ragged)
+  std::int64_t kv_token = 0;  // first key's token in k (left padding added; ragged: the offset)
+  std::int64_t kv_len = 0;    // keys used
+  std::int64_t q_start = 0;   // position of query 0
+  std::int64_t kv_start = 0;  // position of key 0
   const std::int32_t* pages = nullptr;  // this sequence's row of the page table; ids are clamped
                                         // into [0, problem.pages) where they are used
 };

@@ -23,9 +23,7 @@ class [[nodiscard]] Status {
   std::string sentence_;
 };
 
-inline Status invalid(std::string sentence) {
-  return {RAPT_INVALID_ARGUMENT, std::move(sentence)};
-}
+inline Status invalid(std::string sentence) { return {RAPT_INVALID_ARGUMENT, std::move(sentence)}; }
 inline Status unsupported(std::string sentence) { return {RAPT_UNSUPPORTED, std::move(sentence)}; }
 inline Status out_of_memory(std::string sentence) {
   return {RAPT_OUT_OF_MEMORY, std::move(sentence)};
@@ -35,7 +33,7 @@ inline Status internal(std::string sentence) { return {RAPT_INTERNAL, std::move(
 }  // namespace rapt
 
 // The one control-flow macro of the library: leave with the first answer that is not ok.
-#define RAPT_RETURN_IF_ERROR(expression)                      \
-  do {                                                        \
+#define RAPT_RETURN_IF_ERROR(expression)                       \
+  do {                                                         \
     if (::rapt::Status s_ = (expression); !s_.ok()) return s_; \
   } while (false)

@@ -20,7 +20,8 @@ COMPILERS = {"use.c": ["gcc", "-std=c11"], "use.cpp": ["g++", "-std=c++20"]}
 
 
 def run(*command, **environment):
-    done = subprocess.run([str(word) for word in command], env=os.environ | environment, check=False,
+    done = subprocess.run([str(word) for word in command], check=False,
+                          env=os.environ | environment,
                           capture_output=True, text=True)
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     return done.stdout

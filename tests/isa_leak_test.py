@@ -46,7 +46,7 @@ def leaks(path, isa):
 
 
 def shared_functions(path, isa):
-    """Functions that the linker may share between objects and whose names are not this ISA's own."""
+    """Functions that the linker may share between objects, with names not this ISA's own."""
     lines = run("nm", "--demangle", "--defined-only", str(path)).splitlines()
     weak = [line.split(maxsplit=2)[2] for line in lines if line.split(maxsplit=2)[1] in "WVu"]
     own = f"{isa.removeprefix('isa_')}"

@@ -97,7 +97,8 @@ def test_functions_are_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
     file = tmp_path / "known.cpp"
     file.write_text("namespace a {\ntemplate <class T>\n  requires true\n"
-                    "int one(T x) { return x; }\nstruct S {\n  int three() const {\n    return one(1);\n  }\n};\n"
+                    "int one(T x) { return x; }\nstruct S {\n  int three() const {\n"
+                    "    return one(1);\n  }\n};\n"
                     "auto S_four(int a,\n            int b)\n    -> int {\n  return a + b; }\n}\n")
     lengths = {place.split()[1]: lines for place, lines in cxx_functions([file])}
     assert lengths == {"one": 1, "three": 3, "S_four": 4}

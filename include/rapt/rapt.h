@@ -16,14 +16,14 @@
  *    callers.
  *  - A feature is a group behind a pointer. Null means off; no flag beside it can disagree.
  *  - Shapes and strides are counted in elements, 64 bits wide. The innermost dimension of every
- *    tensor must be contiguous (stride 1); all other strides are free, negative ones excepted. Data is
- *    aligned to its element.
+ *    tensor must be contiguous (stride 1); all other strides are free, negative ones excepted.
+ *    Data is aligned to its element.
  *  - Nothing owns tensor memory, prints, exits or throws. Nothing is written unless the whole
  *    call was found valid.
- *  - Every verb may be called from any thread at any time. Calls that write the same memory, or that
- *    use the same rapt_plan, must not overlap in time.
- *  - A verb answers RAPT_OK or a code; then rapt_error_message() is one sentence that begins with the
- *    field at fault.
+ *  - Every verb may be called from any thread at any time. Calls that write the same memory, or
+ *    that use the same rapt_plan, must not overlap in time.
+ *  - A verb answers RAPT_OK or a code; then rapt_error_message() is one sentence that begins with
+ *    the field at fault.
  *
  * The function computed, for query i and key j of one sequence and one query head:
  *
@@ -36,8 +36,8 @@
  *     out_i = sum over j of p_j * v_j ;  lse_i = ln(sum over j of exp(s_j))
  *
  * Products, sums, softmax and lse are computed in FP32 (Dao et al., FlashAttention-2, 2023: the
- * tiled online softmax; memory is O(length)). Scores are never stored as a whole. Results are bitwise
- * the same from run to run and for every number of threads.
+ * tiled online softmax; memory is O(length)). Scores are never stored as a whole. Results are
+ * bitwise the same from run to run and for every number of threads.
  */
 #ifndef RAPT_RAPT_H_
 #define RAPT_RAPT_H_
@@ -78,8 +78,9 @@ enum {
   RAPT_INTERNAL = 5          /* a bug in rapt */
 };
 
-/* The sentence of this thread's last call that did not answer RAPT_OK; "" before any. It begins with
- * the field at fault ("k: head_dim is 96, q has 128"). Valid until this thread's next such call. */
+/* The sentence of this thread's last call that did not answer RAPT_OK; "" before any. It begins
+ * with the field at fault ("k: head_dim is 96, q has 128"). Valid until this thread's next such
+ * call. */
 RAPT_API const char* rapt_error_message(void);
 
 /* "ok", "invalid_argument", ... ; "unknown" for any other number. Never null. */
@@ -110,25 +111,20 @@ RAPT_API size_t rapt_dtype_bytes(rapt_dtype dtype);
 RAPT_API const char* rapt_dtype_name(rapt_dtype dtype);
 
 typedef int32_t rapt_device_kind;
-enum {
-  RAPT_CPU = 0,
-  RAPT_CUDA = 1,
-  RAPT_VULKAN = 2,
-  RAPT_METAL = 3
-};
+enum { RAPT_CPU = 0, RAPT_CUDA = 1, RAPT_VULKAN = 2, RAPT_METAL = 3 };
 
 #define RAPT_MAX_RANK 5
 
 /* A strided view of memory that the caller owns. This struct is embedded by value in others, so
  * its layout is frozen: it never grows. A view whose dtype is RAPT_NONE is "not given". */
 typedef struct rapt_tensor {
-  size_t struct_size;              /* sizeof(rapt_tensor) */
-  void* data;                      /* first element; may be null where the view has no elements */
+  size_t struct_size; /* sizeof(rapt_tensor) */
+  void* data;         /* first element; may be null where the view has no elements */
   rapt_dtype dtype;
-  int32_t rank;                    /* 1 .. RAPT_MAX_RANK */
-  int64_t shape[RAPT_MAX_RANK];    /* elements a dimension; 0 is legal */
-  int64_t strides[RAPT_MAX_RANK];  /* elements between neighbours; 0 repeats (inputs only) */
-  rapt_device_kind device_kind;    /* where `data` lives; default the CPU */
+  int32_t rank;                   /* 1 .. RAPT_MAX_RANK */
+  int64_t shape[RAPT_MAX_RANK];   /* elements a dimension; 0 is legal */
+  int64_t strides[RAPT_MAX_RANK]; /* elements between neighbours; 0 repeats (inputs only) */
+  rapt_device_kind device_kind;   /* where `data` lives; default the CPU */
   int32_t device_index;
 } rapt_tensor;
 
@@ -151,7 +147,8 @@ RAPT_API rapt_tensor rapt_view(void* data, rapt_dtype dtype, rapt_order order, i
 
 /* The band of keys a query sees: query position - left <= key position <= query position + right.
  * Positions are those of rapt_positions. A zeroed group is the query's own position alone.
- * Causal: {RAPT_UNBOUNDED, 0}. Sliding window of W keys with self: {W - 1, 0}. No group: every key. */
+ * Causal: {RAPT_UNBOUNDED, 0}. Sliding window of W keys with self: {W - 1, 0}. No group: every key.
+ */
 typedef struct rapt_mask {
   size_t struct_size;
   int64_t left;        /* >= 0 or RAPT_UNBOUNDED */
@@ -180,15 +177,15 @@ typedef struct rapt_bias {
                        that cover the longest sequence */
 } rapt_bias;
 
-/* A learned logit a head that joins the softmax denominator only (gpt-oss). When partial results are
- * merged, exactly one part carries it. */
+/* A learned logit a head that joins the softmax denominator only (gpt-oss). When partial results
+ * are merged, exactly one part carries it. */
 typedef struct rapt_sinks {
   size_t struct_size;
   rapt_tensor sinks; /* FP32 [q_heads]; -inf = none for that head */
 } rapt_sinks;
 
-/* Drops attention probabilities with Philox4x32-7 (Salmon et al., SC 2011): key = seed, counter = low
- * 32 bits of (floor(key position / 16), query position, batch * q_heads + head, offset). A call
+/* Drops attention probabilities with Philox4x32-7 (Salmon et al., SC 2011): key = seed, counter =
+ * low 32 bits of (floor(key position / 16), query position, batch * q_heads + head, offset). A call
  * serves 16 neighbouring keys, byte (key position mod 16) of its little-endian output each. A
  * probability is kept when its byte < n, n = round(256 * (1 - probability)), and scaled by 256 / n.
  * lse is that of the undropped softmax. Every backend drops the same elements. */
@@ -228,8 +225,8 @@ enum {
   RAPT_X_PACKED = 3       /* k [pages, kv_heads, dim / x, page_size, x], v as RAPT_HEAD_DIM_PAGE */
 };
 
-/* K and V live in pages (Kwon et al., PagedAttention, 2023). rapt_lengths.kv_len must be given. Page ids
- * that a sequence uses must be in [0, pages); entries behind its length are never read. */
+/* K and V live in pages (Kwon et al., PagedAttention, 2023). rapt_lengths.kv_len must be given.
+ * Page ids that a sequence uses must be in [0, pages); entries behind its length are never read. */
 typedef struct rapt_pages {
   size_t struct_size;
   rapt_tensor table; /* INT32 [batch, max_pages] */
@@ -247,9 +244,9 @@ typedef struct rapt_lengths {
                             sequence has kv_len - left_pad keys */
 } rapt_lengths;
 
-/* Query i stands at q_start + i, key j at kv_start + j. Defaults: q_start = kv_len - q_len and kv_start
- * = 0, so the last query stands level with the last key ("bottom-right"). INT32 or INT64 [batch], each
- * within +-2^61. */
+/* Query i stands at q_start + i, key j at kv_start + j. Defaults: q_start = kv_len - q_len and
+ * kv_start = 0, so the last query stands level with the last key ("bottom-right"). INT32 or INT64
+ * [batch], each within +-2^61. */
 typedef struct rapt_positions {
   size_t struct_size;
   rapt_tensor q_start;
@@ -262,16 +259,17 @@ typedef struct rapt_positions {
 
 /* One attention problem. head_dim and value_dim are multiples of 8, 8 .. 512, and may differ;
  * q_heads is a multiple of kv_heads (MQA and GQA: query head h reads kv head h / (q_heads /
- * kv_heads)). q, k and v share one dtype: FP32, FP16 or BF16 (FP8: see rapt_descale). A query that sees no key
- * gives out = 0 and lse = -inf; zero lengths are legal. NaN and Inf in a key or value that a query sees reach
- * that query; what no query of a sequence sees reaches nothing. out and lse may not overlap an input. */
+ * kv_heads)). q, k and v share one dtype: FP32, FP16 or BF16 (FP8: see rapt_descale). A query that
+ * sees no key gives out = 0 and lse = -inf; zero lengths are legal. NaN and Inf in a key or value
+ * that a query sees reach that query; what no query of a sequence sees reaches nothing. out and lse
+ * may not overlap an input. */
 typedef struct rapt_attention {
   size_t struct_size;
-  rapt_tensor q;   /* [batch, q_len, q_heads, head_dim]; ragged [tokens, q_heads, head_dim] */
-  rapt_tensor k;   /* [batch, kv_len, kv_heads, head_dim]; ragged, paged: see the groups */
-  rapt_tensor v;   /* [batch, kv_len, kv_heads, value_dim]; likewise */
-  rapt_tensor out; /* [batch, q_len, q_heads, value_dim]; ragged likewise; q's dtype or FP32 */
-  rapt_tensor lse; /* optional: FP32 [batch, q_heads, q_len]; ragged [q_heads, tokens] */
+  rapt_tensor q;      /* [batch, q_len, q_heads, head_dim]; ragged [tokens, q_heads, head_dim] */
+  rapt_tensor k;      /* [batch, kv_len, kv_heads, head_dim]; ragged, paged: see the groups */
+  rapt_tensor v;      /* [batch, kv_len, kv_heads, value_dim]; likewise */
+  rapt_tensor out;    /* [batch, q_len, q_heads, value_dim]; ragged likewise; q's dtype or FP32 */
+  rapt_tensor lse;    /* optional: FP32 [batch, q_heads, q_len]; ragged [q_heads, tokens] */
   const float* scale; /* null: 1 / sqrt(head_dim); finite */
   const rapt_mask* mask;
   const rapt_softcap* softcap;
@@ -286,8 +284,9 @@ typedef struct rapt_attention {
   const rapt_positions* positions;
 } rapt_attention;
 
-/* The backward of one problem. Forward's q, k, v, out and lse are inputs; gradients are outputs of the
- * shapes and dtypes of what they belong to. dk and dv are summed over the query heads of a group. */
+/* The backward of one problem. Forward's q, k, v, out and lse are inputs; gradients are outputs of
+ * the shapes and dtypes of what they belong to. dk and dv are summed over the query heads of a
+ * group. */
 typedef struct rapt_gradient {
   size_t struct_size;
   const rapt_attention* forward; /* lse must be given */
@@ -315,7 +314,7 @@ typedef struct rapt_options {
   const char* backend; /* "cpu", "cuda", ...; null or "auto": RAPT_BACKEND, else chosen by rapt */
   const char* kernel;  /* a name from rapt_explain, to force it; null: the first that takes it */
   void* stream;        /* CUstream; null: the default stream. Ignored by the CPU */
-  int32_t threads;     /* CPU: at most so many; 0: RAPT_THREADS, else the CPUs this process may use */
+  int32_t threads; /* CPU: at most so many; 0: RAPT_THREADS, else the CPUs this process may use */
   rapt_parallel_for parallel_for; /* CPU: run on the caller's threads; null: on rapt's pool */
   void* parallel_context;         /* first argument of parallel_for */
 } rapt_options;
@@ -325,8 +324,8 @@ typedef struct rapt_options {
  * Errors: invalid_argument, unsupported, out_of_memory, device_error. */
 RAPT_API rapt_status rapt_attend(const rapt_attention* problem, const rapt_options* options);
 
-/* Gradients of one problem, recomputed from q, k, v, out and lse. Deterministic. Checked in full; until
- * the backward kernels land, a valid call answers unsupported. */
+/* Gradients of one problem, recomputed from q, k, v, out and lse. Deterministic. Checked in full;
+ * until the backward kernels land, a valid call answers unsupported. */
 RAPT_API rapt_status rapt_attend_backward(const rapt_gradient* gradient,
                                           const rapt_options* options);
 
@@ -348,14 +347,14 @@ typedef struct rapt_bounds {
 /* One step's lengths, in host memory. Null arrays take the lengths from the problem's shapes. */
 typedef struct rapt_step {
   size_t struct_size;
-  int64_t batch;        /* 0: the plan's */
-  const int64_t* q_len; /* [batch] */
+  int64_t batch;         /* 0: the plan's */
+  const int64_t* q_len;  /* [batch] */
   const int64_t* kv_len; /* [batch]: keys a sequence has (left_pad already taken off) */
 } rapt_step;
 
 /* Pure host arithmetic: reads shapes, groups and bounds, never tensor data (data may be null).
- * Kernel, launch shape and workspace follow from the bounds alone. `problem` and its groups need not
- * outlive the call. On success *plan is the caller's, to be given back with rapt_plan_free. */
+ * Kernel, launch shape and workspace follow from the bounds alone. `problem` and its groups need
+ * not outlive the call. On success *plan is the caller's, to be given back with rapt_plan_free. */
 RAPT_API rapt_status rapt_plan_create(const rapt_attention* problem, const rapt_bounds* bounds,
                                       const rapt_options* options, rapt_plan** plan);
 RAPT_API void rapt_plan_free(rapt_plan* plan); /* null is fine */
@@ -372,13 +371,13 @@ RAPT_API rapt_status rapt_upload(rapt_plan* plan, const rapt_step* step, void* w
                                  size_t workspace_bytes, const rapt_options* options);
 
 /* Launches only: no allocation, no copy, no synchronisation. Refuses a plan never uploaded, another
- * workspace than the uploaded one, and a problem whose shapes, dtypes, groups or lengths are not those
- * planned and uploaded. */
+ * workspace than the uploaded one, and a problem whose shapes, dtypes, groups or lengths are not
+ * those planned and uploaded. */
 RAPT_API rapt_status rapt_run(const rapt_plan* plan, const rapt_attention* problem, void* workspace,
                               size_t workspace_bytes, const rapt_options* options);
 
-/* Compiles and loads ahead what the problem needs (data may be null). On the CPU there is nothing to compile: it
- * answers what rapt_attend would say of the shapes. */
+/* Compiles and loads ahead what the problem needs (data may be null). On the CPU there is nothing
+ * to compile: it answers what rapt_attend would say of the shapes. */
 RAPT_API rapt_status rapt_prepare(const rapt_attention* problem, const rapt_options* options);
 
 /* ---------------------------------------------------------------------------------------------
@@ -396,8 +395,8 @@ typedef struct rapt_rope {
   int32_t interleaved;   /* 0: half-split */
 } rapt_rope;
 
-/* Writes new tokens into a paged cache. Slot s is row s mod page_size of page s / page_size; -1 skips the
- * token. Two tokens may not name one slot. */
+/* Writes new tokens into a paged cache. Slot s is row s mod page_size of page s / page_size; -1
+ * skips the token. Two tokens may not name one slot. */
 typedef struct rapt_append_args {
   size_t struct_size;
   rapt_tensor k;       /* [tokens, kv_heads, head_dim], the cache's dtype */
@@ -413,8 +412,9 @@ typedef struct rapt_append_args {
 } rapt_append_args;
 RAPT_API rapt_status rapt_append(const rapt_append_args* args, const rapt_options* options);
 
-/* Within one cache, copies page pairs[i][0] onto page pairs[i][1], for all i as if at once: no page may be written
- * twice, nor both read and written. `cache` is K or V in any layout (pages outermost); `pairs` is INT64 [n, 2]. */
+/* Within one cache, copies page pairs[i][0] onto page pairs[i][1], for all i as if at once: no page
+ * may be written twice, nor both read and written. `cache` is K or V in any layout (pages
+ * outermost); `pairs` is INT64 [n, 2]. */
 RAPT_API rapt_status rapt_copy_pages(const rapt_tensor* cache, const rapt_tensor* pairs,
                                      const rapt_options* options);
 
@@ -432,14 +432,15 @@ RAPT_API rapt_status rapt_clear_pages(const rapt_tensor* cache, const rapt_tenso
  * ------------------------------------------------------------------------------------------- */
 
 /* Combines attention over disjoint sets of keys into attention over their union, by lse:
- * out = sum_p exp(lse_p - lse) out_p, lse = ln sum_p exp(lse_p). A part that saw no key has lse = -inf. */
+ * out = sum_p exp(lse_p - lse) out_p, lse = ln sum_p exp(lse_p). A part that saw no key has lse =
+ * -inf. */
 typedef struct rapt_merge_args {
   size_t struct_size;
-  int64_t count;              /* >= 1 parts */
-  const rapt_tensor* out;     /* [count] tensors, as attention's out */
-  const rapt_tensor* lse;     /* [count] tensors, as attention's lse */
-  rapt_tensor merged_out;     /* as each out; FP32, FP16 or BF16; may be one of them */
-  rapt_tensor merged_lse;     /* optional; as each lse; may be one of them */
+  int64_t count;          /* >= 1 parts */
+  const rapt_tensor* out; /* [count] tensors, as attention's out */
+  const rapt_tensor* lse; /* [count] tensors, as attention's lse */
+  rapt_tensor merged_out; /* as each out; FP32, FP16 or BF16; may be one of them */
+  rapt_tensor merged_lse; /* optional; as each lse; may be one of them */
 } rapt_merge_args;
 RAPT_API rapt_status rapt_merge(const rapt_merge_args* args, const rapt_options* options);
 
@@ -449,15 +450,15 @@ RAPT_API rapt_status rapt_merge(const rapt_merge_args* args, const rapt_options*
 
 /* Which kernel would run, and why each other one would not, as JSON text:
  *     {"schema": 1, "chosen": "cpu/avx512_forward", "refused": [{"kernel": ..., "sentence": ...}]}
- * "chosen" is null, and the answer still RAPT_OK, when no kernel takes a valid problem. Tensor data is not read
- * and may be null. Writes at most `capacity` bytes with the closing zero; *needed (may be null) is
- * the full size. A short buffer answers invalid_argument. */
+ * "chosen" is null, and the answer still RAPT_OK, when no kernel takes a valid problem. Tensor data
+ * is not read and may be null. Writes at most `capacity` bytes with the closing zero; *needed (may
+ * be null) is the full size. A short buffer answers invalid_argument. */
 RAPT_API rapt_status rapt_explain(const rapt_attention* problem, const rapt_options* options,
                                   char* text, size_t capacity, size_t* needed);
 
 typedef struct rapt_device_info {
   size_t struct_size;
-  char backend[16];     /* "cpu" */
+  char backend[16]; /* "cpu" */
   int32_t index;
   int32_t available;    /* 0: see detail for the reason */
   char name[128];       /* "AMD EPYC ..." */
@@ -466,8 +467,8 @@ typedef struct rapt_device_info {
   int32_t workers;      /* CPUs this process may use, multiprocessors of a GPU */
 } rapt_device_info;
 
-/* Fills up to `capacity` entries (each struct_size set by the caller in the first; all alike) and sets *count to the
- * number there are. `devices` may be null to count. */
+/* Fills up to `capacity` entries (each struct_size set by the caller in the first; all alike) and
+ * sets *count to the number there are. `devices` may be null to count. */
 RAPT_API rapt_status rapt_devices(rapt_device_info* devices, size_t capacity, size_t* count);
 
 #ifdef __cplusplus

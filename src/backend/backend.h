@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-// One interface, several backends. A backend answers which of its kernels takes a problem (each row of its
-// table does, or gives its sentence of refusal), how work should be divided for it, and launches.
+// One interface, several backends. A backend answers which of its kernels takes a problem (each row
+// of its table does, or gives its sentence of refusal), how work should be divided for it, and
+// launches.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -56,7 +57,8 @@ class Backend {
                                                     std::int64_t partial_rows,
                                                     const Target&) const = 0;
 
-  // Brings up what forward would otherwise have to make on its first call: threads, compiled kernels.
+  // Brings up what forward would otherwise have to make on its first call: threads, compiled
+  // kernels.
   virtual Status load(const Problem&, const std::string& /*kernel*/, const Target&) const {
     return {};
   }
@@ -70,7 +72,8 @@ class Backend {
   virtual Status merge(const MergeJob&, const Target&) const = 0;
 };
 
-// The backends of this build, best first. Those without a usable device are in the list too, and say why.
+// The backends of this build, best first. Those without a usable device are in the list too, and
+// say why.
 std::span<Backend* const> backends();
 
 }  // namespace rapt
