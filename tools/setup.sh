@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 # Installs what this machine lacks, for ./run (`tools/setup.sh run`) or ./test (`... test`). Does
-# nothing,
-# in well under a second, where nothing is missing.
+# nothing, in well under a second, where nothing is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
