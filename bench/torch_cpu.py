@@ -29,6 +29,7 @@ import rapt
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 HEADS = {512: 8, 1024: 8, 4096: 2}  # by length: tens to hundreds of milliseconds a call
 SECONDS = 1.5  # of samples a cell
+REST = 0.01  # seconds before a sample; OpenMP's threads give up spinning within a few ms
 LEAST, MOST = 7, 60  # samples of each library a cell
 SAMPLED_ROWS = 24
 
@@ -105,6 +106,9 @@ def check(cell: Cell, q_k_v: list, by_rapt, by_torch) -> None:
 
 
 def seconds(call) -> float:
+    """One call, after a rest: the other library's threads spin for a while behind their last call,
+    and would hold a CPU that this one wants."""
+    time.sleep(REST)
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
