@@ -29,11 +29,12 @@ ISAS = {
     "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"},
     "avx512_bf16": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16"},
 }
-# What the quick suite leaves out: long sequences; and what qemu cannot do: fork with threads.
+# What the quick suite leaves out: long sequences; and what qemu cannot do: fork a process
+# that has threads, as the tests of exits and of the environment do.
 NOT_QUICK = "*Growth*"
 # Every case on every kernel says nothing about threads, and takes TSan ten minutes.
 NOT_UNDER_TSAN = f"{NOT_QUICK}:*ComputesEveryNamedCase*"
-NOT_UNDER_QEMU = f"{NOT_QUICK}:*Fork*"
+NOT_UNDER_QEMU = f"{NOT_QUICK}:*Fork*:*DeathTest*:EnvironmentTest.*"
 CXX_FILES = ("*.h", "*.hpp", "*.c", "*.cpp")
 CXX_ROOMS = ("include", "src", "cli", "bench", "tests", "fuzz", "examples")
 
