@@ -106,9 +106,11 @@ def check(cell: Cell, q_k_v: list, by_rapt, by_torch) -> None:
 
 
 def seconds(call) -> float:
-    """One call, after a rest: the other library's threads spin for a while behind their last call,
-    and would hold a CPU that this one wants."""
+    """The second of two calls after a rest. The rest is for the other library's threads, which spin
+    for a while behind their last call and would hold a CPU that this one wants; the first call
+    wakes this library's own, as the layer before would."""
     time.sleep(REST)
+    call()
     start = time.perf_counter()
     call()
     return time.perf_counter() - start

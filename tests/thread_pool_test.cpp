@@ -256,10 +256,26 @@ TEST(Machine, AThreadsOwnMaskDoesNotShrinkThePool) {
     CPU_SET(static_cast<unsigned>(sched_getcpu()), &mask);
     ASSERT_EQ(sched_setaffinity(0, sizeof mask, &mask), 0);
     EXPECT_EQ(usable_cpus(), before);
-    adopt_process_affinity();
+    keep_off(pthread_self(), -1);
     ASSERT_EQ(sched_getaffinity(0, sizeof mask, &mask), 0);
     EXPECT_GE(CPU_COUNT(&mask), before);
   }).join();
+}
+
+TEST(Machine, KeepsAThreadOffOneCpuUnlessItIsTheOnlyOne) {
+  EXPECT_TRUE(in_child([] {
+    cpu_set_t before;
+    cpu_set_t after;
+    if (sched_getaffinity(0, sizeof before, &before) != 0) return false;
+    const int cpu = sched_getcpu();
+    std::thread([&] {
+      keep_off(pthread_self(), cpu);
+      sched_getaffinity(0, sizeof after, &after);
+    }).join();
+    const bool alone = CPU_COUNT(&before) == 1;
+    return CPU_COUNT(&after) == CPU_COUNT(&before) - (alone ? 0 : 1) &&
+           (CPU_ISSET(static_cast<unsigned>(cpu), &after) != 0) == alone;
+  }));
 }
 
 TEST(Machine, ReadsCgroupQuotas) {

@@ -86,9 +86,13 @@ std::int32_t usable_cpus() {
   return quota > 0 ? std::min(cpus, quota) : cpus;
 }
 
-void adopt_process_affinity() {
+void keep_off(pthread_t thread, int cpu) {
   alignas(cpu_set_t) Mask mask;
-  if (process_mask(mask)) sched_setaffinity(0, kMaskBytes, mask.set());
+  if (!process_mask(mask)) return;
+  if (cpu >= 0 && CPU_COUNT_S(kMaskBytes, mask.set()) > 1) {
+    CPU_CLR_S(static_cast<std::size_t>(cpu), kMaskBytes, mask.set());
+  }
+  pthread_setaffinity_np(thread, kMaskBytes, mask.set());
 }
 
 std::int32_t quota_cpus(const std::string& cpu_max) {

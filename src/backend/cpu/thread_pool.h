@@ -42,6 +42,7 @@ class ThreadPool {
   bool acquire() { return !busy_.exchange(true, std::memory_order_acquire); }
   void release() { busy_.store(false, std::memory_order_release); }
   void grow(std::int32_t workers);
+  void steer();
   void work(bool spins);
   void open(std::int32_t helpers);
   std::int32_t enter();
@@ -50,6 +51,7 @@ class ThreadPool {
   const std::int32_t cpus_;
   std::atomic<bool> busy_ = false;    // held by the one call that has the workers
   std::vector<std::thread> workers_;  // changed by the holder alone
+  int avoided_ = -1;                  // the CPU that workers are kept off; the holder's too
 
   // The job, written by the holder while the gate is shut.
   void (*body_)(void*, std::int32_t) = nullptr;
