@@ -19,7 +19,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::int64_t kFullCheckKeys = 4096;  // above, the oracle looks at sampled rows
+constexpr std::int64_t kFullCheckKeys = 2048;  // above, the oracle looks at sampled rows
 constexpr std::int64_t kSampledRows = 48;      // a head
 constexpr double kLongSeconds = 4;             // a run that long is timed once
 constexpr double kEnoughSeconds = 1;

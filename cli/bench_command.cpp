@@ -100,7 +100,7 @@ void add_bench(CLI::App& tool, int& exit) {
   add_options(*command, *options);
   command->footer("Suites:\n" + suite_list() +
                   R"(
-Every answer is compared with float64 before it is timed, on sampled rows above 4096 keys. A share
+Every answer is compared with float64 before it is timed, on sampled rows above 2048 keys. A share
 is of the ceiling measured in the same run on as many threads: multiply-adds of the instruction
 set in use, or bytes read from memory. One thread is pinned to its CPU. GFLOP/s count
 2 (head_dim + value_dim) operations a score; a square causal problem has half of its scores.
