@@ -41,4 +41,15 @@ struct CombineItem {
   std::int64_t kv_heads = 1;
 };
 
+// The division of a problem whose lengths only its device can read: a regular grid over the bounds,
+// from which every block finds its own rows and keys (plan/grid.h).
+struct Grid {
+  std::int64_t q_len = 0;         // of the longest sequence: what the kernel's tile was chosen for
+  std::int64_t tiles = 0;         // of rows, of the longest sequence
+  std::int64_t splits = 1;        // over keys
+  std::int64_t split_keys = 0;    // keys of a split: all of them where splits is 1
+  std::int64_t blocks = 0;        // batch * kv_heads * tiles * splits
+  std::int64_t partial_rows = 0;  // that splits leave; 0 where there are none
+};
+
 }  // namespace rapt

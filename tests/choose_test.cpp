@@ -29,6 +29,8 @@ class Table final : public Backend {
                                             const Target&) const override {
     return 0;
   }
+  Status allocate(const Problem&, std::size_t, const Target&, void**) const override { return {}; }
+  void release(const Problem&, void*, const Target&) const override {}
   Status forward(const Problem&, std::span<const Sequence>, const Schedule&, const std::string&,
                  void*, const Target&) const override {
     return {};

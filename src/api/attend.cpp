@@ -1,33 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 // Attention, now: validate, choose, schedule, launch. And the questions that stop half-way.
-#include <cstdlib>
-#include <memory>
 #include <vector>
 
 #include "api/choose.h"
 #include "api/say.h"
 #include "api/validate.h"
 #include "api/verbs.h"
+#include "plan/grid.h"
 #include "plan/schedule.h"
 
 namespace rapt {
 namespace {
 
-constexpr std::size_t kAlignment = 64;
+// A problem's workspace, for the length of one call.
+class Workspace {
+ public:
+  Workspace(const Backend& backend, const Problem& problem, const Target& target)
+      : backend_(backend), problem_(problem), target_(target) {}
+  ~Workspace() {
+    if (memory_ != nullptr) backend_.release(problem_, memory_, target_);
+  }
+  Workspace(const Workspace&) = delete;
+  Workspace& operator=(const Workspace&) = delete;
 
-struct Free {
-  void operator()(void* memory) const { std::free(memory); }
+  Status allocate(std::size_t bytes) {
+    return backend_.allocate(problem_, bytes, target_, &memory_);
+  }
+  [[nodiscard]] void* memory() const { return memory_; }
+
+ private:
+  const Backend& backend_;
+  const Problem& problem_;
+  const Target& target_;
+  void* memory_ = nullptr;
 };
-using Workspace = std::unique_ptr<void, Free>;
 
-Status allocate(std::size_t bytes, Workspace* workspace) {
-  const std::size_t rounded = bytes / kAlignment * kAlignment + kAlignment;
-  if (rounded > bytes) workspace->reset(std::aligned_alloc(kAlignment, rounded));
-  if (*workspace != nullptr) return {};
-  return out_of_memory(say("workspace: ", bytes, " bytes could not be allocated"));
-}
-
+// The host reads the lengths of problems in its memory; a device reads its own.
 Schedule schedule_of(const Problem& p, const std::vector<Sequence>& sequences, const Grain& grain) {
+  if (p.device_kind != DeviceKind::cpu) {
+    return grid_schedule({p.batch, p.q_tokens, p.q_len, p.kv_len}, heads_of(p), grain);
+  }
   std::vector<Extent> extents;
   extents.reserve(sequences.size());
   for (const Sequence& s : sequences) {
@@ -57,9 +69,9 @@ Status attend(const rapt_attention* problem, const rapt_options* options) {
   const Schedule schedule = schedule_of(p, sequences, choice.grain);
   const std::size_t bytes =
       choice.backend->workspace_bytes(p, choice.kernel, schedule.partial_rows, target);
-  Workspace workspace;
-  RAPT_RETURN_IF_ERROR(allocate(bytes, &workspace));
-  return choice.backend->forward(p, sequences, schedule, choice.kernel, workspace.get(), target);
+  Workspace workspace(*choice.backend, p, target);
+  RAPT_RETURN_IF_ERROR(workspace.allocate(bytes));
+  return choice.backend->forward(p, sequences, schedule, choice.kernel, workspace.memory(), target);
 }
 
 Status attend_backward(const rapt_gradient* gradient, const rapt_options* options) {
@@ -78,7 +90,7 @@ Status prepare(const rapt_attention* problem, const rapt_options* options) {
   Choice choice;
   RAPT_RETURN_IF_ERROR(validate_shapes(problem, options, &p, &target));
   RAPT_RETURN_IF_ERROR(choose(backends(), p, target, &choice));
-  return choice.backend->load(p, choice.kernel, target);
+  return choice.backend->prepare(p, choice.kernel, schedule_of(p, {}, choice.grain), target);
 }
 
 Status explain(const rapt_attention* problem, const rapt_options* options, std::string* json) {

@@ -14,6 +14,7 @@
 #include "api/sized.h"
 #include "api/validate.h"
 #include "api/verbs.h"
+#include "plan/grid.h"
 #include "plan/schedule.h"
 
 struct rapt_plan {
@@ -133,10 +134,21 @@ Status check_threads(const rapt_plan& plan, const Target& target) {
                      plan.workspace_bytes));
 }
 
+bool on_host(const rapt_plan& plan) { return plan.problem.device_kind == DeviceKind::cpu; }
+
+// A device's grid follows from the bounds alone, so that a captured graph stays valid.
+Schedule grid_of(const rapt_plan& plan) {
+  return grid_schedule(plan.bounds, heads_of(plan.problem), plan.choice.grain);
+}
+
+Schedule schedule_of(const rapt_plan& plan, const std::vector<Extent>& extents) {
+  const Problem& p = plan.problem;
+  if (!on_host(plan)) return grid_of(plan);
+  return make_schedule(extents, heads_of(p), planned_band(p), plan.choice.grain);
+}
+
 // From here on the plan serves this step; until here it served the one before.
-Status keep_step(rapt_plan* plan, std::vector<Extent> extents, void* workspace) {
-  const Problem& p = plan->problem;
-  Schedule schedule = make_schedule(extents, heads_of(p), planned_band(p), plan->choice.grain);
+Status keep_step(rapt_plan* plan, std::vector<Extent> extents, Schedule schedule, void* workspace) {
   if (schedule.partial_rows > plan->partial_rows) {
     return internal("plan: a step within its bounds wants more partial rows than were planned");
   }
@@ -162,7 +174,9 @@ Status plan_create(const rapt_attention* problem, const rapt_bounds* bounds,
   const Problem most = largest(made->problem, made->bounds);
   RAPT_RETURN_IF_ERROR(choose(backends(), most, target, &made->choice));
   made->partial_rows =
-      schedule_bounds(made->bounds, heads_of(most), made->choice.grain).partial_rows;
+      on_host(*made)
+          ? schedule_bounds(made->bounds, heads_of(most), made->choice.grain).partial_rows
+          : grid_of(*made).partial_rows;
   made->workspace_bytes =
       made->choice.backend->workspace_bytes(most, made->choice.kernel, made->partial_rows, target);
   *plan = made.release();
@@ -190,8 +204,10 @@ Status upload(rapt_plan* plan, const rapt_step* step, void* workspace, std::size
   RAPT_RETURN_IF_ERROR(check_workspace(*plan, workspace, workspace_bytes));
   RAPT_RETURN_IF_ERROR(read_later_options(*plan, options, &target));
   RAPT_RETURN_IF_ERROR(check_threads(*plan, target));
-  RAPT_RETURN_IF_ERROR(plan->choice.backend->load(plan->problem, plan->choice.kernel, target));
-  return keep_step(plan, std::move(extents), workspace);
+  Schedule schedule = schedule_of(*plan, extents);
+  RAPT_RETURN_IF_ERROR(
+      plan->choice.backend->load(plan->problem, plan->choice.kernel, schedule, target));
+  return keep_step(plan, std::move(extents), std::move(schedule), workspace);
 }
 
 Status run(const rapt_plan* plan, const rapt_attention* problem, void* workspace,
@@ -207,8 +223,12 @@ Status run(const rapt_plan* plan, const rapt_attention* problem, void* workspace
   RAPT_RETURN_IF_ERROR(validate(problem, Data::required, &p));
   RAPT_RETURN_IF_ERROR(match_problem(plan->problem, p));
   RAPT_RETURN_IF_ERROR(match_batch(plan->extents.size(), p));
-  RAPT_RETURN_IF_ERROR(resolve_sequences(p, &plan->sequences));
-  RAPT_RETURN_IF_ERROR(match_lengths(plan->extents, p, plan->sequences));
+  if (on_host(*plan)) {
+    RAPT_RETURN_IF_ERROR(resolve_sequences(p, &plan->sequences));
+    RAPT_RETURN_IF_ERROR(match_lengths(plan->extents, p, plan->sequences));
+  } else {
+    RAPT_RETURN_IF_ERROR(match_bounds(plan->bounds, p));
+  }
   return plan->choice.backend->forward(p, plan->sequences, plan->schedule, plan->choice.kernel,
                                        workspace, target);
 }

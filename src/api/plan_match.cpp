@@ -101,6 +101,16 @@ Status match_batch(std::size_t uploaded, const Problem& p) {
   return invalid(say(field, ": batch is ", p.batch, ", ", uploaded, " were uploaded"));
 }
 
+Status match_bounds(const StepBounds& most, const Problem& p) {
+  const auto within = [](const char* field, std::int64_t is, std::int64_t limit) {
+    if (is <= limit) return Status{};
+    return invalid(say(field, " is ", is, ", the plan has ", limit));
+  };
+  RAPT_RETURN_IF_ERROR(within("q: q_len", p.q_len, most.q_len));
+  RAPT_RETURN_IF_ERROR(within("q: tokens", p.q_tokens, most.q_tokens));
+  return within("k: kv_len", p.kv_len, most.kv_len);
+}
+
 Status match_lengths(std::span<const Extent> uploaded, const Problem& p,
                      std::span<const Sequence> sequences) {
   const char* queries = query_field(p);

@@ -17,6 +17,10 @@ Status match_problem(const Problem& planned, const Problem& problem);
 
 Status match_batch(std::size_t uploaded, const Problem& problem);
 
+// The same for a problem on a device, whose lengths only the device reads, within the sizes that
+// the problem says.
+Status match_bounds(const StepBounds& bounds, const Problem& problem);
+
 Status match_lengths(std::span<const Extent> uploaded, const Problem& problem,
                      std::span<const Sequence> sequences);
 

@@ -57,9 +57,19 @@ class Backend {
                                                     std::int64_t partial_rows,
                                                     const Target&) const = 0;
 
-  // Brings up what forward would otherwise have to make on its first call: threads, compiled
-  // kernels.
-  virtual Status load(const Problem&, const std::string& /*kernel*/, const Target&) const {
+  // Memory of the problem's device, 64-byte aligned, for one forward on the target's stream.
+  virtual Status allocate(const Problem&, std::size_t bytes, const Target&,
+                          void** workspace) const = 0;
+  virtual void release(const Problem&, void* workspace, const Target&) const = 0;
+
+  // Begins to bring up what forward would otherwise have to make on its first call, and returns.
+  virtual Status prepare(const Problem&, const std::string& /*kernel*/, const Schedule&,
+                         const Target&) const {
+    return {};
+  }
+  // The same, and waits for it: compiled kernels, threads.
+  virtual Status load(const Problem&, const std::string& /*kernel*/, const Schedule&,
+                      const Target&) const {
     return {};
   }
 

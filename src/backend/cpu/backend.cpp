@@ -4,6 +4,8 @@
 #include "backend/cpu/backend.h"
 
 #include <cstdio>
+#include <cstdlib>
+#include <string>
 #include <type_traits>
 
 #include "backend/cpu/cache.h"
@@ -17,8 +19,12 @@
 namespace rapt::cpu {
 namespace {
 
+constexpr std::size_t kAlignment = 64;
+
 // Whole cache lines, so that every slice is aligned and no two workers share a line.
-std::size_t rounded(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
+std::size_t rounded(std::size_t bytes) {
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
 
 // The workspace: partial sums, their maxima and their sums of exponentials, then a scratch a
 // worker.
@@ -97,7 +103,29 @@ class CpuBackend final : public Backend {
     return layout.scratch_begin() + workers * layout.scratch_bytes;
   }
 
-  Status load(const Problem&, const std::string&, const Target& target) const override {
+  Status allocate(const Problem&, std::size_t bytes, const Target&,
+                  void** workspace) const override {
+    const std::size_t rounded = bytes / kAlignment * kAlignment + kAlignment;
+    *workspace = rounded > bytes ? std::aligned_alloc(kAlignment, rounded) : nullptr;
+    if (*workspace != nullptr) return {};
+    return out_of_memory("workspace: " + std::to_string(bytes) + " bytes could not be allocated");
+  }
+
+  void release(const Problem&, void* workspace, const Target&) const override {
+    std::free(workspace);
+  }
+
+  Status prepare(const Problem&, const std::string&, const Schedule&,
+                 const Target& target) const override {
+    return start_threads(target);
+  }
+
+  Status load(const Problem&, const std::string&, const Schedule&,
+              const Target& target) const override {
+    return start_threads(target);
+  }
+
+  static Status start_threads(const Target& target) {
     if (target.parallel_for == nullptr) ThreadPool::shared().reserve(worker_count(target));
     return {};
   }
