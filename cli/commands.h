@@ -16,6 +16,7 @@ void add_attend(CLI::App& tool, int& exit);
 void add_check(CLI::App& tool, int& exit);
 void add_verify(CLI::App& tool, int& exit);
 void add_bench(CLI::App& tool, int& exit);
+void add_compile(CLI::App& tool, int& exit);
 
 // What commands that compute have in common.
 struct Where {

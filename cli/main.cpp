@@ -43,6 +43,7 @@ void add_commands(CLI::App& tool, int& exit) {
   add_check(tool, exit);
   add_verify(tool, exit);
   add_bench(tool, exit);
+  add_compile(tool, exit);
 }
 
 int run(int count, char** words) {

@@ -8,8 +8,8 @@ std::string overview() {
   return R"(rapt: exact attention, softmax(scale * Q K^T + ...) V, on whatever this machine has.
 
 The command line answers four questions: what is here (devices), what would run (explain), what
-comes out (attend, check), and whether it is right and fast (verify, bench). Each command has its
-own manual: rapt COMMAND --help.)";
+comes out (attend, check), and whether it is right and fast (verify, bench). And it compiles CUDA
+kernels ahead (compile). Each command has its own manual: rapt COMMAND --help.)";
 }
 
 std::string closing() {
@@ -20,14 +20,16 @@ std::string closing() {
   rapt check --input qkv.safetensors
   rapt verify --count 1000 --seed 7
   rapt bench --suite cpu-peak --threads 1 --plot peak.svg
+  RAPT_CACHE_DIR=kernels rapt compile --arch sm_80,sm_90a
 
 )" + exit_codes() +
          R"(
 Environment:
-  RAPT_BACKEND    backend where no --backend is given: cpu
+  RAPT_BACKEND    backend where no --backend is given: cpu, cuda
   RAPT_ISA        instruction set that the CPU backend uses: baseline, avx2, avx512, avx512_bf16
   RAPT_THREADS    threads where no --threads is given; default: the CPUs this process may use
-  RAPT_LOG, RAPT_CHECK, RAPT_CACHE_DIR    see docs/environment.md
+  RAPT_CACHE_DIR  where compiled CUDA kernels are kept; default: ~/.cache/rapt
+  RAPT_LOG, RAPT_CHECK    see docs/environment.md
 )";
 }
 

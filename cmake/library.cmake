@@ -8,10 +8,24 @@ if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
   list(FILTER rapt_sources EXCLUDE REGEX "/isa_avx[0-9a-z_]*\\.cpp$")
 endif()
 
-add_library(rapt_objects OBJECT ${rapt_sources})
-target_include_directories(rapt_objects PUBLIC
-  ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
-target_link_libraries(rapt_objects PRIVATE rapt_settings PUBLIC Threads::Threads)
+# The text of the CUDA kernels, compiled into the library: NVRTC reads it at run time.
+set(kernel_root ${PROJECT_SOURCE_DIR}/kernels/cuda)
+set(embedded_kernels ${PROJECT_BINARY_DIR}/embedded_kernels.cpp)
+set(embed_script ${PROJECT_SOURCE_DIR}/cmake/embed.cmake)
+file(GLOB_RECURSE kernel_files CONFIGURE_DEPENDS ${kernel_root}/*.h ${kernel_root}/*.cuh)
+add_custom_command(
+  OUTPUT ${embedded_kernels}
+  COMMAND ${CMAKE_COMMAND} -DROOT=${kernel_root} -DOUT=${embedded_kernels} -P ${embed_script}
+  DEPENDS ${kernel_files} ${embed_script}
+  COMMENT "Embedding the CUDA kernels"
+  VERBATIM)
+
+add_library(rapt_objects OBJECT ${rapt_sources} ${embedded_kernels})
+target_include_directories(rapt_objects
+  PUBLIC ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src
+  PRIVATE ${PROJECT_SOURCE_DIR})
+target_link_libraries(rapt_objects
+  PRIVATE rapt_settings PUBLIC Threads::Threads ${CMAKE_DL_LIBS})
 target_compile_definitions(rapt_objects PRIVATE
   $<$<NOT:$<BOOL:${RAPT_SHARED}>>:RAPT_STATIC>)
 set_target_properties(rapt_objects PROPERTIES
@@ -41,7 +55,7 @@ if(RAPT_SHARED)
 endif()
 add_library(rapt ${kind} $<TARGET_OBJECTS:rapt_objects>)
 add_library(rapt::rapt ALIAS rapt)
-target_link_libraries(rapt PRIVATE Threads::Threads)
+target_link_libraries(rapt PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
 target_include_directories(rapt INTERFACE
   $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
   $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)

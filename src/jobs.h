@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 // The smaller verbs, validated and normalised as Problem is for attention: writing a paged cache,
-// moving its pages, merging partial results. Plain data.
+// moving its pages, merging partial results, compiling ahead. Plain data.
 #pragma once
+#include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <string>
 #include <vector>
 
 #include "problem.h"
@@ -67,6 +70,27 @@ struct MergeJob {
   Rows merged_out;
   Rows merged_lse;  // null data = not wanted
   DeviceKind device_kind = DeviceKind::cpu;
+};
+
+// Which configurations are compiled ahead: what usual models run, or every one there is.
+enum class Preset : std::int32_t { common = RAPT_PRESET_COMMON, all = RAPT_PRESET_ALL };
+
+// One kernel that was compiled ahead.
+struct CompiledKernel {
+  std::string kernel;  // "cuda/stream"
+  std::string arch;    // "sm_90a"
+  std::string config;  // "kind=0 threads=256 loads=4"
+  std::int32_t registers = 0;
+  std::int32_t spill_bytes = 0;
+  std::int32_t shared_bytes = 0;
+  double compile_ms = 0;  // 0: the cache had it
+};
+
+struct CompileJob {
+  std::vector<std::string> archs;
+  Preset preset = Preset::common;
+  // Told of each kernel in the order of the list, on the caller's thread.
+  std::function<void(const CompiledKernel&, std::size_t index, std::size_t count)> report;
 };
 
 }  // namespace rapt

@@ -127,7 +127,7 @@ TEST(Explain, ChoosesNothingForAProblemThatNoKernelTakes) {
   ValidProblem valid(Form::dense, RAPT_FP8_E5M2);
   const auto answer = nlohmann::json::parse(explanation(valid.problem));
   EXPECT_TRUE(answer["chosen"].is_null());
-  EXPECT_EQ(answer["refused"][0]["sentence"],
+  EXPECT_EQ(answer["refused"].back()["sentence"],
             "q: dtype is fp8_e5m2, a CPU kernel takes fp32, fp16 or bf16");
 }
 
@@ -161,10 +161,10 @@ TEST(Attend, TensorsOfAnotherDeviceAreUnsupported) {
   ValidProblem valid;
   for (rapt_tensor* t : {&valid.problem.q, &valid.problem.k, &valid.problem.v, &valid.problem.out,
                          &valid.problem.lse}) {
-    t->device_kind = RAPT_CUDA;
+    t->device_kind = RAPT_VULKAN;
   }
   EXPECT_EQ(rapt_attend(&valid.problem, nullptr), RAPT_UNSUPPORTED);
-  EXPECT_EQ(std::string(rapt_error_message()).substr(0, 27), "q: lives on another device,");
+  EXPECT_STREQ(rapt_error_message(), "q: is on vulkan, which this build does not run on");
 }
 
 TEST(Prepare, AnswersWhatAttendWouldSayOfTheShapes) {
@@ -176,6 +176,7 @@ TEST(Prepare, AnswersWhatAttendWouldSayOfTheShapes) {
   EXPECT_STREQ(rapt_error_message(), "k: head_dim is 8, q has 16");
 }
 
+// The CPU comes last in the list: accelerators, or why there are none, stand before it.
 TEST(Devices, ListsTheCpu) {
   std::size_t count = 0;
   ASSERT_EQ(rapt_devices(nullptr, 0, &count), RAPT_OK);
@@ -183,9 +184,9 @@ TEST(Devices, ListsTheCpu) {
   std::vector<rapt_device_info> infos(count);
   infos[0].struct_size = sizeof infos[0];
   ASSERT_EQ(rapt_devices(infos.data(), count, &count), RAPT_OK) << rapt_error_message();
-  EXPECT_STREQ(infos[0].backend, "cpu");
-  EXPECT_EQ(infos[0].available, 1);
-  EXPECT_GE(infos[0].workers, 1);
+  EXPECT_STREQ(infos.back().backend, "cpu");
+  EXPECT_EQ(infos.back().available, 1);
+  EXPECT_GE(infos.back().workers, 1);
 }
 
 TEST(Devices, RefusesAndLeavesTheRestAlone) {
@@ -210,7 +211,7 @@ TEST(Devices, FillsEntriesOfAYoungerCaller) {
   younger.info.struct_size = sizeof younger;
   ASSERT_EQ(rapt_devices(&younger.info, 1, &count), RAPT_OK) << rapt_error_message();
   EXPECT_EQ(younger.info.struct_size, sizeof younger);
-  EXPECT_STREQ(younger.info.backend, "cpu");
+  EXPECT_STRNE(younger.info.backend, "");
 }
 
 TEST(Errors, BelongToTheirThread) {
@@ -254,9 +255,12 @@ TEST_F(EnvironmentTest, BackendNamesTheDefault) {
   setenv("RAPT_BACKEND", "tpu", 1);
   EXPECT_EXIT(attend_and_exit(nullptr), testing::ExitedWithCode(RAPT_INVALID_ARGUMENT),
               "RAPT_BACKEND: \"tpu\" is no backend");
+  setenv("RAPT_BACKEND", "vulkan", 1);
+  EXPECT_EXIT(attend_and_exit(nullptr), testing::ExitedWithCode(RAPT_UNSUPPORTED),
+              "RAPT_BACKEND: vulkan is not in this build");
   setenv("RAPT_BACKEND", "cuda", 1);
   EXPECT_EXIT(attend_and_exit(nullptr), testing::ExitedWithCode(RAPT_UNSUPPORTED),
-              "RAPT_BACKEND: cuda is not in this build");
+              "q: is on cpu, this kernel runs on cuda");
   const rapt_options cpu = with_backend("cpu");
   EXPECT_EXIT(attend_and_exit(&cpu), testing::ExitedWithCode(RAPT_OK), "");
   setenv("RAPT_BACKEND", "cpu", 1);

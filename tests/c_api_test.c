@@ -99,7 +99,7 @@ static int check_questions(void) {
   size_t count = 0;
   rapt_device_info info = {.struct_size = sizeof info};
   if (rapt_devices(&info, 1, &count) != RAPT_OK || count < 1) return __LINE__;
-  if (strcmp(info.backend, "cpu") != 0) return __LINE__;
+  if (info.backend[0] == '\0' || info.detail[0] == '\0') return __LINE__;
   if (rapt_version() !=
       10000 * RAPT_VERSION_MAJOR + 100 * RAPT_VERSION_MINOR + RAPT_VERSION_PATCH) {
     return __LINE__;

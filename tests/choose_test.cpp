@@ -77,9 +77,18 @@ TEST(Choose, AForcedKernelIsTaken) {
 TEST(Choose, SaysEverySentenceOnceWithItsKernels) {
   Two two;
   Choice choice;
-  const Status status = choose({two.list, 1}, {}, {}, &choice);
+  Problem problem;
+  problem.device_kind = DeviceKind::cuda;
+  const Status status = choose({two.list, 1}, problem, {}, &choice);
   EXPECT_EQ(status.code(), RAPT_UNSUPPORTED);
   EXPECT_EQ(status.sentence(), "q: is small (cuda/a, cuda/b); k: odd (cuda/c)");
+}
+
+TEST(Choose, BackendsOfOtherDevicesAreSilent) {
+  Two two;
+  two.cpu = {"cpu", {{"cpu/fast", "q: is large"}}};
+  Choice choice;
+  EXPECT_EQ(choose(two.list, {}, {}, &choice).sentence(), "q: is large (cpu/fast)");
 }
 
 TEST(Choose, AForcedKernelAnswersForItself) {
@@ -110,7 +119,7 @@ TEST(Choose, WithoutKernelsThereIsNoChoice) {
   Choice choice;
   const Status status = choose({}, {}, {}, &choice);
   EXPECT_EQ(status.code(), RAPT_UNSUPPORTED);
-  EXPECT_EQ(status.sentence(), "options.backend: has no kernels");
+  EXPECT_EQ(status.sentence(), "q: is on cpu, which this build does not run on");
 }
 
 TEST(Choose, ExplainsTheWholeTable) {

@@ -23,8 +23,9 @@ ROW_KEYS = {"case", "direction", "dtype", "head_dim", "q_len", "kv_len", "backen
             "speedup", "peak_bytes"}
 
 
-def rapt(*words, code=DONE):
-    done = subprocess.run([RAPT, *map(str, words)], check=False, capture_output=True, text=True)
+def rapt(*words, code=DONE, **environment):
+    done = subprocess.run([RAPT, *map(str, words)], check=False, capture_output=True, text=True,
+                          env={**os.environ, **environment})
     assert done.returncode == code, (words, done.returncode, done.stdout, done.stderr)
     return done
 
@@ -96,13 +97,13 @@ def test_help_explains_every_key_of_the_grammar(command):
 def test_help_is_a_manual():
     text = rapt("--help").stdout
     for word in ("devices", "explain", "attend", "check", "verify", "bench", "Examples",
-                 "Exit codes", "RAPT_BACKEND", "RAPT_ISA", "RAPT_THREADS"):
+                 "compile", "Exit codes", "RAPT_BACKEND", "RAPT_ISA", "RAPT_THREADS"):
         assert word in text
     assert re.match(r"rapt \d+\.\d+\.\d+$", rapt("--version").stdout)
 
 
 @pytest.mark.parametrize("command", ["", "devices", "explain", "attend", "check", "verify",
-                                     "bench"])
+                                     "bench", "compile"])
 def test_help_fits_the_screen(command):
     lines = rapt(*command.split(), "--help").stdout.splitlines()
     assert not [line for line in lines if len(line) > 100]
@@ -115,7 +116,8 @@ def test_help_fits_the_screen(command):
     ["explain", "--case", "mask=some"], ["bench"], ["bench", "--suite", "none"],
     ["bench", "--suite", "cpu-peak", "--case", "q_len=8"], ["devices", "--threads", "0"],
     ["attend", "--input", "x"], ["attend", "--input", "x", "--output", "y", "alibi=head"],
-    ["verify", "--count", "-3"]])
+    ["verify", "--count", "-3"], ["compile"],
+    ["compile", "--arch", "sm_80", "--preset", "some"]])
 def test_usage_errors_exit_2(words):
     assert rapt(*words, code=USAGE).stderr.startswith("rapt: ")
 
@@ -159,8 +161,47 @@ def test_explain_says_why_nothing_was_chosen(case):
     assert answer["chosen"] is None and answer["refused"]
 
 
+@pytest.mark.parametrize("keys", ["head_dim=128", "q=ragged page_size=16 kv_lens=9,3 alibi=head "
+                                  "bias=fp32 sinks=1 positions=1", "cache_row=1 left_pad=1"])
+def test_explain_asks_cuda_about_tensors_on_its_device(keys):
+    """The sentence is about the machine or the kernel, not about tensors in host memory."""
+    text = rapt("explain", "--backend", "cuda", "--case", keys, "--json", "-").stdout
+    rows = {row["kernel"]: row["sentence"] for row in json.loads(text)["refused"]}
+    cuda = [sentence for kernel, sentence in rows.items() if kernel.startswith("cuda/")]
+    assert cuda and not [sentence for sentence in cuda if "is on cpu" in sentence]
+    devices = json.loads(rapt("devices", "--json", "-").stdout)["devices"]
+    missing = [device for device in devices if device["backend"] == "cuda"][0]
+    if not missing["available"] and not missing["workers"]:
+        assert set(cuda) == {missing["detail"]}
+
+
 def test_explain_makes_no_tensors():
     rapt("explain", "--case", "batch=1000 q_len=1000000 kv_len=1000000 q_heads=64 head_dim=128")
+
+
+# ---- compile
+
+def test_compile_fills_a_cache_that_then_serves(tmp_path):
+    words = ("compile", "--arch", "sm_80,sm_90a", "--json")
+    settings = {"RAPT_CACHE_DIR": str(tmp_path / "cache")}
+    path = tmp_path / "kernels.json"
+    made = rapt(*words, path, **settings)
+    kernels = json.loads(path.read_text())
+    assert set(kernels) == {"schema", "kernels"} and kernels["schema"] == 1
+    assert all(set(kernel) == {"kernel", "arch", "config", "registers", "spill_bytes",
+                               "shared_bytes", "compile_ms"} for kernel in kernels["kernels"])
+    assert {kernel["arch"] for kernel in kernels["kernels"]} == {"sm_80", "sm_90a"}
+    assert all(kernel["compile_ms"] > 0 for kernel in kernels["kernels"])
+    assert "compiled 1 of" in made.stderr and "registers" in made.stdout
+    again = json.loads(rapt(*words, "-", **settings).stdout)["kernels"]
+    assert again == [{**kernel, "compile_ms": 0} for kernel in kernels["kernels"]]
+
+
+def test_compile_says_what_is_wrong(tmp_path):
+    unknown = rapt("compile", "--arch", "volta", code=INVALID)
+    assert unknown.stderr.startswith('rapt: archs: "volta" is no architecture')
+    nowhere = rapt("compile", "--arch", "sm_80", code=INVALID, RAPT_CACHE_DIR="/dev/null/cache")
+    assert "rapt: cache: /dev/null/cache cannot be written" in nowhere.stderr
 
 
 # ---- attend and check

@@ -153,8 +153,7 @@ TEST(CpuDispatch, UnknownKernelsAreNotFound) {
 }
 
 TEST(CpuBackend, IsInTheRegistry) {
-  ASSERT_EQ(backends().size(), 1U);
-  EXPECT_EQ(backends()[0], &backend());
+  EXPECT_EQ(backends().back(), &backend()) << "behind every accelerator";
   EXPECT_EQ(backend().name(), "cpu");
 }
 

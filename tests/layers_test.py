@@ -21,7 +21,10 @@ ROOMS = {
     "src/api": {"include/rapt", NOUNS, "src/plan", "src/backend/*"},
     "src/plan": {"include/rapt", NOUNS},
     "src/backend/cpu": {"include/rapt", NOUNS, "src/backend/*"},
-    "src/backend/registry.cpp": {"include/rapt", NOUNS, "src/backend/*", "src/backend/cpu"},
+    "src/backend/cuda": {"include/rapt", NOUNS, "src/backend/*", "kernels/cuda"},
+    "kernels/cuda": set(),
+    "src/backend/registry.cpp": {"include/rapt", NOUNS, "src/backend/*", "src/backend/cpu",
+                                 "src/backend/cuda"},
     "src/backend/*": {"include/rapt", NOUNS},
     NOUNS: {"include/rapt"},
     "tests/kit": {"include/rapt"},
@@ -31,7 +34,7 @@ ROOMS = {
     "examples": {"include/rapt"},
     "fuzz": {"include/rapt", "tests/kit", "cli"},
     "tests": {"include/rapt", NOUNS, "src/api", "src/plan", "src/backend/*", "src/backend/cpu",
-              "tests/kit", "cli", "bench"},
+              "src/backend/cuda", "kernels/cuda", "tests/kit", "cli", "bench"},
 }
 SEARCH = ("include", "src", "tests", ".")  # where an #include "..." is looked for, in this order
 
@@ -59,7 +62,7 @@ def room_of(path):
 
 
 def sources(root):
-    files = (file for room in ROOMS for kind in ("*.h", "*.hpp", "*.c", "*.cpp", "*.inc")
+    files = (file for room in ROOMS for kind in ("*.h", "*.hpp", "*.c", "*.cpp", "*.inc", "*.cuh")
              for file in (root / room.rstrip("*")).rglob(kind))
     return sorted(set(files))
 
@@ -82,6 +85,8 @@ def wrong_system_include(root, file, name):
     room = room_of(file.relative_to(root))
     if name.startswith("rapt/"):
         return "" if room in ("examples", "tests/consumer") else 'write "rapt/..." with quotes'
+    if room == "kernels/cuda":
+        return "the run-time compiler has no headers"
     if name in INTRINSICS:
         return "" if room == "src/backend/cpu" else "intrinsics belong to src/backend/cpu"
     if SYSTEM.fullmatch(name) or name.startswith(OUTSIDE.get(room, ())):
@@ -128,7 +133,8 @@ def test_every_arrow_points_down():
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
     root = tmp_path_factory.mktemp("tree")
-    for room in ("include", "src", "cli", "bench", "tests", "examples", "fuzz", "python"):
+    for room in ("include", "src", "kernels", "cli", "bench", "tests", "examples", "fuzz",
+                 "python"):
         shutil.copytree(ROOT / room, root / room,
                         ignore=shutil.ignore_patterns("data", "corpus", "__pycache__"))
     return root
@@ -141,7 +147,12 @@ def copy(tmp_path_factory):
     ("src/plan/planted.cpp", '  #  include "backend/cpu/kernel.h"'),
     ("src/backend/planted.h", '#include "backend/cpu/kernel.h"'),
     ("src/backend/cpu/planted.h", '#include "plan/schedule.h"'),
+    ("src/backend/cpu/planted.h", '#include "backend/cuda/driver.h"'),
+    ("src/backend/cuda/planted.h", '#include "backend/cpu/kernel.h"'),
+    ("kernels/cuda/planted.cuh", '#include "status.h"'),
+    ("kernels/cuda/planted.h", "#include <cstdint>"),
     ("src/api/planted.cpp", '#include "backend/cpu/kernel.h"'),
+    ("src/api/planted.cpp", '#include "backend/cuda/jit.h"'),
     ("src/api/planted.cpp", '#include "missing.h"'),
     ("src/api/planted.cpp", "#include <nlohmann/json.hpp>"),
     ("src/api/planted.cpp", "#include <immintrin.h>"),

@@ -12,7 +12,7 @@ HOST_LINES, HOST_SHARE = 20, 0.9
 KERNEL_LINES = 60
 COLUMNS = 100
 
-CODE = (".h", ".hpp", ".c", ".cpp", ".py", ".sh", ".cmake")
+CODE = (".h", ".cuh", ".hpp", ".c", ".cpp", ".py", ".sh", ".cmake")
 SCRIPTS = ("run", "test", ".ci/run", "CMakeLists.txt")
 PROSE = (".md", ".json", ".txt", ".in", ".map", ".toml")
 

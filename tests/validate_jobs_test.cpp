@@ -180,10 +180,10 @@ TEST(ValidateAppend, IndicesOnAnotherDeviceAreNotRead) {
   rapt_append_args& a = valid.args;
   for (rapt_tensor* t : {&a.k, &a.v, &a.k_cache, &a.v_cache, &a.slots, &a.q, &a.q_out,
                          &valid.rope.cos, &valid.rope.sin, &valid.rope.positions}) {
-    t->device_kind = RAPT_CUDA;
+    t->device_kind = RAPT_VULKAN;
   }
   int64_at(a.slots, 0) = 99;
-  expect_refusal(valid.arena, "k_cache: is on cuda, which this build does not run on",
+  expect_refusal(valid.arena, "k_cache: is on vulkan, which this build does not run on",
                  RAPT_UNSUPPORTED, [&] { return rapt_append(&a, nullptr); });
 }
 
@@ -274,8 +274,8 @@ TEST(ValidatePages, RefusesCopies) {
        &ValidPages::copy},
       {"pairs: page 2 is both read and written", [](ValidPages& v) { v.set_pair(1, 2, 1); },
        &ValidPages::copy},
-      {"cache: is on cuda, which this build does not run on",
-       [](ValidPages& v) { v.cache.device_kind = v.pairs.device_kind = RAPT_CUDA; },
+      {"cache: is on vulkan, which this build does not run on",
+       [](ValidPages& v) { v.cache.device_kind = v.pairs.device_kind = RAPT_VULKAN; },
        &ValidPages::copy, RAPT_UNSUPPORTED},
   });
 }
@@ -297,8 +297,9 @@ TEST(ValidatePages, RefusesSwaps) {
        &ValidPages::swap},
       {"pairs: is on device 1:0, from on 0:0",
        [](ValidPages& v) { v.pairs.device_kind = RAPT_CUDA; }, &ValidPages::swap},
-      {"to: is on cuda, which this build does not run on",  // swapped out of a GPU
-       [](ValidPages& v) { v.cache.device_kind = RAPT_CUDA; }, &ValidPages::swap, RAPT_UNSUPPORTED},
+      {"to: is on vulkan, which this build does not run on",  // swapped out of a GPU
+       [](ValidPages& v) { v.cache.device_kind = RAPT_VULKAN; }, &ValidPages::swap,
+       RAPT_UNSUPPORTED},
       {"to: is on vulkan, which this build does not run on",  // swapped into one
        [](ValidPages& v) { v.other.device_kind = RAPT_VULKAN; }, &ValidPages::swap,
        RAPT_UNSUPPORTED},

@@ -36,6 +36,21 @@ ensure_packages() {
   if [ "${#missing[@]}" != 0 ]; then install_packages "${missing[@]}"; fi
 }
 
+# NVIDIA's run-time compiler for ./run: the wheels that tests/requirements.txt pins, where ./test
+# has not put them already. Without them rapt computes on the CPU, so a failure is only a warning.
+ensure_nvrtc() {
+  if compgen -G 'build/venv/lib/python3*/site-packages/nvidia/*/lib/libnvrtc.so.*' >/dev/null; then
+    return
+  fi
+  local wheels
+  mapfile -t wheels < <(grep '^nvidia-cuda-nvrtc' tests/requirements.txt)
+  echo "installing into build/venv (180 MB, once; NVIDIA's licence): ${wheels[*]}"
+  { python3 -c 'import ensurepip, venv' 2>/dev/null || ensure_packages python3-venv; } &&
+    { [ -x build/venv/bin/python ] || python3 -m venv build/venv; } &&
+    build/venv/bin/python -m pip install --quiet --disable-pip-version-check --retries 1 \
+      --timeout 15 "${wheels[@]}" || echo "warning: NVRTC could not be installed; going on" >&2
+}
+
 # The Python of ./test: its own environment, remade when the list of requirements changes.
 ensure_venv() {
   local requirements=tests/requirements.txt
@@ -50,7 +65,7 @@ ensure_venv() {
 
 mkdir -p build
 case "${1:-}" in
-  run) ensure_packages "${build_packages[@]}" ;;
+  run) ensure_packages "${build_packages[@]}"; ensure_nvrtc ;;
   test) ensure_packages "${build_packages[@]}" "${test_packages[@]}"; ensure_venv ;;
   *) echo "usage: tools/setup.sh run | test" >&2; exit 2 ;;
 esac

@@ -380,6 +380,42 @@ RAPT_API rapt_status rapt_run(const rapt_plan* plan, const rapt_attention* probl
  * to compile: it answers what rapt_attend would say of the shapes. */
 RAPT_API rapt_status rapt_prepare(const rapt_attention* problem, const rapt_options* options);
 
+/* Which kernels rapt_compile makes: those that usual models run, or every one there is. */
+typedef int32_t rapt_preset;
+enum { RAPT_PRESET_COMMON = 0, RAPT_PRESET_ALL = 1 };
+
+/* One kernel that rapt_compile made or found in the cache. Its texts last until the callback
+ * returns. */
+typedef struct rapt_compiled {
+  size_t struct_size;
+  const char* kernel;   /* "cuda/stream" */
+  const char* arch;     /* "sm_90a" */
+  const char* config;   /* "kind=0 threads=256 loads=4" */
+  int32_t registers;    /* a thread */
+  int32_t spill_bytes;  /* a thread, stored and loaded for want of registers */
+  int32_t shared_bytes; /* a block, static and dynamic */
+  double compile_ms;    /* 0: the cache had it */
+  int64_t index;        /* of this kernel, 0 .. count - 1 */
+  int64_t count;        /* kernels of this call */
+} rapt_compiled;
+
+/* Called on the thread of rapt_compile, in an order that is the same from run to run. */
+typedef void (*rapt_on_compiled)(void* context, const rapt_compiled* kernel);
+
+typedef struct rapt_compile_args {
+  size_t struct_size;
+  const char* archs; /* CUDA architectures, "sm_80,sm_90a"; their GPUs need not be here */
+  rapt_preset preset;
+  rapt_on_compiled on_compiled; /* null: nobody is told */
+  void* context;                /* first argument of on_compiled */
+} rapt_compile_args;
+
+/* Fills the cache of compiled kernels (RAPT_CACHE_DIR) ahead of time, for containers and for
+ * shipping: needs NVRTC, no GPU and no driver. The directory may then be read-only, and needs no
+ * NVRTC where it is used. Stops at the first kernel that cannot be made or kept. Errors:
+ * invalid_argument, also where the cache cannot be written; device_error where NVRTC is missing. */
+RAPT_API rapt_status rapt_compile(const rapt_compile_args* args);
+
 /* ---------------------------------------------------------------------------------------------
  * The paged cache
  * ------------------------------------------------------------------------------------------- */
@@ -458,11 +494,11 @@ RAPT_API rapt_status rapt_explain(const rapt_attention* problem, const rapt_opti
 
 typedef struct rapt_device_info {
   size_t struct_size;
-  char backend[16]; /* "cpu" */
+  char backend[16]; /* "cpu", "cuda" */
   int32_t index;
   int32_t available;    /* 0: see detail for the reason */
   char name[128];       /* "AMD EPYC ..." */
-  char detail[256];     /* instruction sets or driver version; or why it is not available */
+  char detail[256];     /* instruction sets; architecture, driver, NVRTC; or why not available */
   int64_t memory_bytes; /* total; 0 = unknown */
   int32_t workers;      /* CPUs this process may use, multiprocessors of a GPU */
 } rapt_device_info;

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <optional>
@@ -323,6 +324,12 @@ struct Step {
   std::span<const std::int64_t> kv_len = {};
 };
 
+// What is compiled ahead: kernels that usual models run, or every one there is.
+enum class Preset : std::int32_t {
+  common = RAPT_PRESET_COMMON,
+  all = RAPT_PRESET_ALL,
+};
+
 struct Rope {
   ConstTensorView cos = {};
   ConstTensorView sin = {};
@@ -570,6 +577,22 @@ inline Status prepare(const Attention& problem, const Options& options = {}) {
   const detail::CAttention c(problem);
   const rapt_options o = detail::c_options(options);
   return Status(rapt_prepare(c.get(), &o));
+}
+
+// Fills the cache of compiled kernels for CUDA architectures, "sm_80,sm_90a" say, whose GPUs need
+// not be here. `on_compiled` is told of each; it must not throw.
+inline Status compile(const char* archs, Preset preset = Preset::common,
+                      const std::function<void(const rapt_compiled&)>& on_compiled = {}) {
+  rapt_compile_args c;
+  detail::begin(c);
+  c.archs = archs;
+  c.preset = static_cast<rapt_preset>(preset);
+  c.context = const_cast<void*>(static_cast<const void*>(&on_compiled));
+  c.on_compiled = [](void* context, const rapt_compiled* kernel) {
+    const auto& told = *static_cast<const std::function<void(const rapt_compiled&)>*>(context);
+    if (told) told(*kernel);
+  };
+  return Status(rapt_compile(&c));
 }
 
 // Which kernel would run and why each other one would not, as JSON; tensor data may be null.

@@ -95,6 +95,10 @@ rapt_status rapt_prepare(const rapt_attention* problem, const rapt_options* opti
   return rapt::answer([&] { return rapt::prepare(problem, options); });
 }
 
+rapt_status rapt_compile(const rapt_compile_args* args) {
+  return rapt::answer([&] { return rapt::compile(args); });
+}
+
 rapt_status rapt_append(const rapt_append_args* args, const rapt_options* options) {
   return rapt::answer([&] { return rapt::append(args, options); });
 }

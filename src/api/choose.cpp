@@ -7,8 +7,9 @@
 #include <utility>
 #include <vector>
 
-#include "api/environment.h"
 #include "api/say.h"
+#include "log.h"
+#include "names.h"
 
 namespace rapt {
 namespace {
@@ -17,21 +18,6 @@ struct Row {
   Backend* backend = nullptr;
   Candidate candidate;
 };
-
-const char* device_name(DeviceKind kind) {
-  switch (kind) {
-    case DeviceKind::cpu:
-      return "cpu";
-    case DeviceKind::cuda:
-      return "cuda";
-    case DeviceKind::vulkan:
-      return "vulkan";
-    default:
-      return "metal";
-  }
-}
-
-const char* name_of(DType dtype) { return rapt_dtype_name(static_cast<rapt_dtype>(dtype)); }
 
 // What the caller asked for comes before what the kernel says of the problem.
 std::string refusal(const Problem& p, const Target& target, const Row& row) {
@@ -74,17 +60,20 @@ Status check_kernel_known(const std::vector<Row>& rows, const Target& target) {
   return invalid(say("options.kernel: \"", target.kernel, "\" is no kernel of this build"));
 }
 
-// Whether the caller left this row in the choice at all; the others have nothing to say.
-bool asked_for(const Row& row, const Target& target) {
+// Whether the caller left this row in the choice at all; the others have nothing to say. A caller
+// who names neither asks the backend of the tensors' device.
+bool asked_for(const Row& row, const Problem& problem, const Target& target) {
   if (!target.kernel.empty()) return target.kernel == row.candidate.kernel;
-  return target.backend.empty() || target.backend == row.backend->name();
+  const std::string backend =
+      target.backend.empty() ? name_of(problem.device_kind) : target.backend;
+  return backend == row.backend->name();
 }
 
 // Every sentence once, with the kernels that say it: "q: dtype is fp8_e4m3 ... (cpu/a, cpu/b)".
-std::string refusals(const std::vector<Row>& rows, const Target& target) {
+std::string refusals(const std::vector<Row>& rows, const Problem& problem, const Target& target) {
   std::vector<std::pair<std::string, std::string>> said;
   for (const Row& row : rows) {
-    if (!asked_for(row, target)) continue;
+    if (!asked_for(row, problem, target)) continue;
     const auto& [kernel, sentence] = row.candidate;
     const auto same =
         std::find_if(said.begin(), said.end(), [&](const auto& s) { return s.first == sentence; });
@@ -98,7 +87,8 @@ std::string refusals(const std::vector<Row>& rows, const Target& target) {
   for (const auto& [sentence, kernels] : said) {
     all += (all.empty() ? "" : "; ") + sentence + " (" + kernels + ")";
   }
-  return all.empty() ? "options.backend: has no kernels" : all;
+  if (!all.empty()) return all;
+  return say("q: is on ", name_of(problem.device_kind), ", which this build does not run on");
 }
 
 std::string quoted(const std::string& text) {
@@ -124,7 +114,7 @@ Status choose(Backends backends, const Problem& problem, const Target& target, C
   const std::vector<Row> rows = ask_all(backends, problem, target);
   RAPT_RETURN_IF_ERROR(check_kernel_known(rows, target));
   const Row* row = first_taker(rows);
-  if (row == nullptr) return unsupported(refusals(rows, target));
+  if (row == nullptr) return unsupported(refusals(rows, problem, target));
   choice->backend = row->backend;
   choice->kernel = row->candidate.kernel;
   choice->grain = row->backend->grain(problem, choice->kernel);
@@ -158,7 +148,7 @@ Status explain(Backends backends, const Problem& problem, const Target& target, 
 Status choose_backend(Backends backends, const Place& place, const Target& target,
                       Backend** backend) {
   if (!target.kernel.empty()) return invalid("options.kernel: only attention has kernels to name");
-  const std::string device = device_name(place.device);
+  const std::string device = name_of(place.device);
   if (!target.backend.empty() && target.backend != device) {
     return unsupported(
         say(place.field, ": is on ", device, ", the call asks for ", target.backend));

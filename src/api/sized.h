@@ -79,6 +79,9 @@ template <>
 inline constexpr std::size_t kFirstSize<rapt_merge_args> =
     offsetof(rapt_merge_args, merged_lse) + sizeof(rapt_merge_args::merged_lse);
 template <>
+inline constexpr std::size_t kFirstSize<rapt_compile_args> =
+    offsetof(rapt_compile_args, context) + sizeof(rapt_compile_args::context);
+template <>
 inline constexpr std::size_t kFirstSize<rapt_device_info> =
     offsetof(rapt_device_info, workers) + sizeof(rapt_device_info::workers);
 

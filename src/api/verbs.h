@@ -30,6 +30,9 @@ Status upload(rapt_plan* plan, const rapt_step* step, void* workspace, std::size
 Status run(const rapt_plan* plan, const rapt_attention* problem, void* workspace,
            std::size_t workspace_bytes, const rapt_options* options);
 
+// compile.cpp
+Status compile(const rapt_compile_args* args);
+
 // cache.cpp
 Status append(const rapt_append_args* args, const rapt_options* options);
 Status copy_pages(const rapt_tensor* cache, const rapt_tensor* pairs, const rapt_options* options);

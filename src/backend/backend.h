@@ -80,6 +80,11 @@ class Backend {
   virtual Status append(const AppendJob&, const Target&) const = 0;
   virtual Status move_pages(const PageJob&, const Target&) const = 0;
   virtual Status merge(const MergeJob&, const Target&) const = 0;
+
+  // Compiles for named architectures, whose devices need not be here.
+  virtual Status compile(const CompileJob&) const {
+    return unsupported("compile: " + name() + " kernels are compiled with rapt");
+  }
 };
 
 // The backends of this build, best first. Those without a usable device are in the list too, and

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+// The CUDA backend's answers. A machine without CUDA is one of them: a sentence, never a failure.
+#include "backend/cuda/backend.h"
+
+#include <cstdio>
+
+#include "backend/cuda/ahead.h"
+#include "backend/cuda/kernel_table.h"
+#include "names.h"
+
+namespace rapt::cuda {
+namespace {
+
+rapt_device_info device_info(std::int32_t index, const std::string& name) {
+  rapt_device_info info{};
+  info.struct_size = sizeof info;
+  info.index = index;
+  std::snprintf(info.backend, sizeof info.backend, "cuda");
+  std::snprintf(info.name, sizeof info.name, "%s", name.c_str());
+  return info;
+}
+
+void set_detail(rapt_device_info& info, const std::string& detail) {
+  std::snprintf(info.detail, sizeof info.detail, "%s", detail.c_str());
+}
+
+std::string driver_words(const Driver& driver) {
+  const int version = driver.version();
+  return "driver of CUDA " + std::to_string(version / 1000) + "." +
+         std::to_string(version % 1000 / 10);
+}
+
+rapt_device_info describe(const Machine& machine, std::int32_t ordinal) {
+  const Device& device = machine.driver().devices()[static_cast<std::size_t>(ordinal)];
+  rapt_device_info info = device_info(ordinal, device.name);
+  info.memory_bytes = static_cast<std::int64_t>(device.memory_bytes);
+  info.workers = device.multiprocessors;
+  std::string refusal = refusal_of_arch(device.arch);
+  if (refusal.empty()) refusal = machine.refusal(ordinal);
+  info.available = refusal.empty() ? 1 : 0;
+  set_detail(info, info.available == 0
+                       ? device.arch.name() + "; " + refusal
+                       : device.arch.name() + ", " + driver_words(machine.driver()) + ", " +
+                             machine.means(ordinal).words);
+  return info;
+}
+
+}  // namespace
+
+void CudaBackend::devices(std::vector<rapt_device_info>& out) const {
+  const Machine& machine = machine_();
+  const Status& status = machine.driver().status();
+  if (!status.ok()) {
+    out.push_back(device_info(0, "no usable device"));
+    set_detail(out.back(), status.sentence());
+    return;
+  }
+  const auto count = static_cast<std::int32_t>(machine.driver().devices().size());
+  for (std::int32_t ordinal = 0; ordinal < count; ++ordinal) {
+    out.push_back(describe(machine, ordinal));
+  }
+}
+
+std::vector<Candidate> CudaBackend::candidates(const Problem& problem, const Target&) const {
+  std::vector<Candidate> list;
+  for (const KernelRow& row : kernel_table()) {
+    list.push_back({row.name, problem.device_kind == DeviceKind::cuda
+                                  ? refusal(row, problem, machine_())
+                                  : refusal_elsewhere(problem)});
+  }
+  return list;
+}
+
+Grain CudaBackend::grain(const Problem&, const std::string&) const { return {}; }
+
+std::size_t CudaBackend::workspace_bytes(const Problem&, const std::string&, std::int64_t,
+                                         const Target&) const {
+  return 0;
+}
+
+Status CudaBackend::forward(const Problem& problem, std::span<const Sequence> sequences,
+                            const Schedule& schedule, const std::string& kernel, void* workspace,
+                            const Target& target) const {
+  const KernelRow* row = find_kernel(kernel);
+  if (row == nullptr || row->launch == nullptr) return refuse(kernel);
+  return row->launch(problem, sequences, schedule, workspace, target);
+}
+
+Status CudaBackend::append(const AppendJob&, const Target&) const { return refuse("append"); }
+
+Status CudaBackend::move_pages(const PageJob&, const Target&) const { return refuse("pages"); }
+
+Status CudaBackend::merge(const MergeJob&, const Target&) const { return refuse("merge"); }
+
+Status CudaBackend::compile(const CompileJob& job) const {
+  return compile_ahead(Compiler::system(), job);
+}
+
+Status CudaBackend::refuse(const std::string& verb) const {
+  const Status& status = machine_().driver().status();
+  if (!status.ok()) return unsupported(status.sentence());
+  return unsupported(verb + ": " + name_of_version() + " does not do it on CUDA devices");
+}
+
+Backend& backend() {
+  static CudaBackend& cuda = *new CudaBackend(Machine::system);  // outlives every caller
+  return cuda;
+}
+
+}  // namespace rapt::cuda

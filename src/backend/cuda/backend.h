@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+// The CUDA backend. It asks nothing of the machine until a problem on a CUDA device, or a question
+// about devices, comes.
+#pragma once
+#include "backend/backend.h"
+#include "backend/cuda/machine.h"
+
+namespace rapt::cuda {
+
+class CudaBackend final : public Backend {
+ public:
+  using MachineOf = const Machine& (*)();
+
+  explicit CudaBackend(MachineOf machine) : machine_(machine) {}
+
+  [[nodiscard]] std::string name() const override { return "cuda"; }
+  void devices(std::vector<rapt_device_info>& out) const override;
+
+  [[nodiscard]] std::vector<Candidate> candidates(const Problem& problem,
+                                                  const Target& target) const override;
+  [[nodiscard]] Grain grain(const Problem& problem, const std::string& kernel) const override;
+  [[nodiscard]] std::size_t workspace_bytes(const Problem& problem, const std::string& kernel,
+                                            std::int64_t partial_rows,
+                                            const Target& target) const override;
+  Status forward(const Problem& problem, std::span<const Sequence> sequences,
+                 const Schedule& schedule, const std::string& kernel, void* workspace,
+                 const Target& target) const override;
+
+  Status append(const AppendJob& job, const Target& target) const override;
+  Status move_pages(const PageJob& job, const Target& target) const override;
+  Status merge(const MergeJob& job, const Target& target) const override;
+  Status compile(const CompileJob& job) const override;
+
+ private:
+  // What this version of rapt does not do on CUDA, or why nothing can be done here at all.
+  Status refuse(const std::string& verb) const;
+
+  MachineOf machine_;
+};
+
+Backend& backend();
+
+}  // namespace rapt::cuda

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+// The CUDA kernels of attention, best first, and what is compiled ahead for an architecture.
+#pragma once
+#include <span>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "backend/cuda/driver.h"
+#include "backend/cuda/kernel_key.h"
+#include "backend/cuda/machine.h"
+#include "jobs.h"
+#include "problem.h"
+#include "status.h"
+
+namespace rapt::cuda {
+
+// One row. It is asked about a problem only where a device of its architectures holds it.
+struct KernelRow {
+  const char* name;      // "cuda/portable_forward"
+  std::int16_t minimum;  // the oldest architecture that it runs on: 80
+  // "" or the field that it does not compute and what it wants.
+  std::string (*refuse)(const Problem&, const Device&);
+  // Queues the kernel. Null: this version cannot, and the row refuses every problem.
+  Status (*launch)(const Problem&, std::span<const Sequence>, const Schedule&, void* workspace,
+                   const Target&);
+};
+
+std::span<const KernelRow> kernel_table();
+const KernelRow* find_kernel(const std::string& name);
+
+// The answer of a row: "" takes the problem.
+std::string refusal(const KernelRow& row, const Problem& problem, const Machine& machine);
+
+// The same where q is not on a CUDA device: nothing is asked of the machine.
+std::string refusal_elsewhere(const Problem& problem);
+
+// Whether any row runs on the architecture; else the sentence that says so.
+std::string refusal_of_arch(Arch arch);
+
+// Every configuration of the preset that the architecture can run, of every family.
+std::vector<KernelKey> kernels_ahead(Preset preset, Arch arch);
+
+}  // namespace rapt::cuda

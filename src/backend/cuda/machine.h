@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+// What kernel tables ask about this machine: its CUDA devices, and whether kernels can be had for
+// them.
+#pragma once
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "backend/cuda/driver.h"
+#include "backend/cuda/jit.h"
+
+namespace rapt::cuda {
+
+class Machine {
+ public:
+  // Both must outlive it.
+  Machine(const Driver& driver, const Compiler& compiler);
+  static const Machine& system();
+
+  [[nodiscard]] const Driver& driver() const { return driver_; }
+
+  // "" where kernels can run on this device; else why not: no driver, no such device, no compiler.
+  [[nodiscard]] std::string refusal(int ordinal) const;
+
+  // Where a device's kernels come from. Looked for once, when first asked.
+  [[nodiscard]] const Means& means(int ordinal) const;
+
+ private:
+  struct Answer {
+    std::once_flag once;
+    Means means;
+  };
+
+  const Driver& driver_;
+  const Compiler& compiler_;
+  std::unique_ptr<Answer[]> answers_;  // [devices]
+};
+
+}  // namespace rapt::cuda
