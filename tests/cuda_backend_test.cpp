@@ -67,6 +67,7 @@ class CudaBackendTest : public ::testing::Test {
 Problem problem_on_cuda(DType dtype = DType::bf16, std::int32_t index = 0) {
   Problem problem;
   problem.dtype = problem.kv_dtype = problem.out_dtype = dtype;
+  problem.q_heads = problem.kv_heads = 1;
   problem.head_dim = problem.value_dim = 64;
   problem.device_kind = DeviceKind::cuda;
   problem.device_index = index;
@@ -164,16 +165,25 @@ TEST_F(CudaBackendTest, RefusesElementTypes) {
   }
 }
 
-TEST_F(CudaBackendTest, NeverChoosesWhatItCannotLaunch) {
+TEST_F(CudaBackendTest, TakesEveryProblemOfItsTypesAndSaysHowItIsDivided) {
   ship_a_kernel();
   const Backend& backend = with({});
-  for (const KernelRow& row : kernel_table()) {
-    if (row.launch != nullptr) continue;
-    const auto at = static_cast<std::size_t>(&row - kernel_table().data());
-    EXPECT_EQ(refusal(backend, problem_on_cuda(), at),
-              std::string("kernel: ") + row.name + " cannot be launched by rapt 0.1.0");
-    EXPECT_EQ(backend.forward({}, {}, Schedule{}, row.name, nullptr, {}).code(), RAPT_UNSUPPORTED);
-  }
+  Problem p = problem_on_cuda();
+  p.batch = 2;
+  p.q_len = p.kv_len = 1000;
+  p.q_heads = 8;
+  p.kv_heads = 2;
+  p.head_dim = p.value_dim = 128;
+  p.scale = 1;
+  EXPECT_EQ(refusal(backend, p, 0), "");
+  EXPECT_EQ(backend.grain(p, "cuda/portable_forward").rows, 128);
+  p.q_len = 1;
+  EXPECT_EQ(backend.grain(p, "cuda/portable_forward").rows, 16);
+  p.q_len = (std::int64_t{1} << 30) + 1;
+  EXPECT_TRUE(refusal(backend, p, 0).starts_with("q: q_len is 1073741825 for 4 heads"));
+  p.q_len = 1;
+  p.kv_len = (std::int64_t{1} << 30) + 1;
+  EXPECT_EQ(refusal(backend, p, 0), "k: kv_len is 1073741825, this kernel takes 2^30");
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "backend/cuda/ahead.h"
+#include "backend/cuda/forward.h"
 #include "backend/cuda/kernel_table.h"
 #include "names.h"
 
@@ -71,19 +72,57 @@ std::vector<Candidate> CudaBackend::candidates(const Problem& problem, const Tar
   return list;
 }
 
-Grain CudaBackend::grain(const Problem&, const std::string&) const { return {}; }
-
-std::size_t CudaBackend::workspace_bytes(const Problem&, const std::string&, std::int64_t,
-                                         const Target&) const {
-  return 0;
+Grain CudaBackend::grain(const Problem& problem, const std::string& kernel) const {
+  const KernelRow* row = find_kernel(kernel);
+  const auto index = static_cast<std::size_t>(problem.device_index);
+  if (row == nullptr) return {};
+  return forward_grain(row->kind, problem, machine_().driver().devices()[index]);
 }
 
-Status CudaBackend::forward(const Problem& problem, std::span<const Sequence> sequences,
+std::size_t CudaBackend::workspace_bytes(const Problem& problem, const std::string&,
+                                         std::int64_t partial_rows, const Target&) const {
+  return forward_workspace_bytes(problem, partial_rows);
+}
+
+Status CudaBackend::allocate(const Problem& problem, std::size_t bytes, const Target& target,
+                             void** workspace) const {
+  *workspace = nullptr;
+  if (bytes == 0) return {};
+  const Driver& driver = machine_().driver();
+  const auto stream = static_cast<CUstream>(target.stream);
+  ContextScope scope(driver, problem.device_index, stream);
+  RAPT_RETURN_IF_ERROR(scope.status());
+  return driver.allocate_async(bytes, *workspace, stream);
+}
+
+// What goes wrong here went wrong before, and was told by the launch.
+void CudaBackend::release(const Problem& problem, void* workspace, const Target& target) const {
+  const Driver& driver = machine_().driver();
+  const auto stream = static_cast<CUstream>(target.stream);
+  ContextScope scope(driver, problem.device_index, stream);
+  if (scope.status().ok()) (void)driver.release_async(workspace, stream);
+}
+
+Status CudaBackend::prepare(const Problem& problem, const std::string& kernel,
+                            const Schedule& schedule, const Target&) const {
+  const KernelRow* row = find_kernel(kernel);
+  if (row == nullptr) return refuse(kernel);
+  return load_forward(row->kind, problem, schedule.grid, false);
+}
+
+Status CudaBackend::load(const Problem& problem, const std::string& kernel,
+                         const Schedule& schedule, const Target&) const {
+  const KernelRow* row = find_kernel(kernel);
+  if (row == nullptr) return refuse(kernel);
+  return load_forward(row->kind, problem, schedule.grid, true);
+}
+
+Status CudaBackend::forward(const Problem& problem, std::span<const Sequence>,
                             const Schedule& schedule, const std::string& kernel, void* workspace,
                             const Target& target) const {
   const KernelRow* row = find_kernel(kernel);
-  if (row == nullptr || row->launch == nullptr) return refuse(kernel);
-  return row->launch(problem, sequences, schedule, workspace, target);
+  if (row == nullptr) return refuse(kernel);
+  return cuda::forward(row->kind, problem, schedule.grid, workspace, target);
 }
 
 Status CudaBackend::append(const AppendJob&, const Target&) const { return refuse("append"); }

@@ -22,6 +22,13 @@ class CudaBackend final : public Backend {
   [[nodiscard]] std::size_t workspace_bytes(const Problem& problem, const std::string& kernel,
                                             std::int64_t partial_rows,
                                             const Target& target) const override;
+  Status allocate(const Problem& problem, std::size_t bytes, const Target& target,
+                  void** workspace) const override;
+  void release(const Problem& problem, void* workspace, const Target& target) const override;
+  Status prepare(const Problem& problem, const std::string& kernel, const Schedule& schedule,
+                 const Target& target) const override;
+  Status load(const Problem& problem, const std::string& kernel, const Schedule& schedule,
+              const Target& target) const override;
   Status forward(const Problem& problem, std::span<const Sequence> sequences,
                  const Schedule& schedule, const std::string& kernel, void* workspace,
                  const Target& target) const override;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "backend/cuda/forward.h"
 #include "backend/cuda/stream.h"
 #include "names.h"
 
@@ -15,20 +16,24 @@ std::string refuse_dtype(const Problem& problem, const char* takes) {
 }
 
 // mma.sync multiplies 16-bit elements.
-std::string refuse_portable(const Problem& problem, const Device&) {
-  if (problem.dtype == DType::fp16 || problem.dtype == DType::bf16) return "";
-  return refuse_dtype(problem, "fp16 or bf16");
+std::string refuse_portable(const Problem& problem, const Device& device) {
+  if (problem.dtype != DType::fp16 && problem.dtype != DType::bf16) {
+    return refuse_dtype(problem, "fp16 or bf16");
+  }
+  return refuse_forward(ForwardKind::portable, problem, device);
 }
 
-std::string refuse_fma(const Problem& problem, const Device&) {
+std::string refuse_fma(const Problem& problem, const Device& device) {
   const DType dtype = problem.dtype;
-  if (dtype == DType::fp32 || dtype == DType::fp16 || dtype == DType::bf16) return "";
-  return refuse_dtype(problem, "fp32, fp16 or bf16");
+  if (dtype != DType::fp32 && dtype != DType::fp16 && dtype != DType::bf16) {
+    return refuse_dtype(problem, "fp32, fp16 or bf16");
+  }
+  return refuse_forward(ForwardKind::fma, problem, device);
 }
 
 constexpr KernelRow kRows[] = {
-    {"cuda/portable_forward", 80, refuse_portable, nullptr},
-    {"cuda/portable_fma_forward", 70, refuse_fma, nullptr},
+    {"cuda/portable_forward", 80, ForwardKind::portable, refuse_portable},
+    {"cuda/portable_fma_forward", 70, ForwardKind::fma, refuse_fma},
 };
 
 std::string too_old(Arch arch, std::int16_t minimum) {
@@ -52,9 +57,7 @@ std::string refusal(const KernelRow& row, const Problem& problem, const Machine&
   const auto index = static_cast<std::size_t>(problem.device_index);
   const Device& device = machine.driver().devices()[index];
   if (device.arch.number < row.minimum) return too_old(device.arch, row.minimum);
-  if (std::string why = row.refuse(problem, device); !why.empty()) return why;
-  if (row.launch != nullptr) return "";
-  return "kernel: " + std::string(row.name) + " cannot be launched by " + name_of_version();
+  return row.refuse(problem, device);
 }
 
 std::string refusal_elsewhere(const Problem& problem) {
@@ -71,6 +74,7 @@ std::string refusal_of_arch(Arch arch) {
 std::vector<KernelKey> kernels_ahead(Preset preset, Arch arch) {
   std::vector<KernelKey> keys;
   add_stream_kernels(preset, arch, keys);
+  add_forward_kernels(preset, arch, keys);
   return keys;
 }
 

@@ -7,6 +7,7 @@
 
 #include "backend/backend.h"
 #include "backend/cuda/driver.h"
+#include "backend/cuda/forward_configs.h"
 #include "backend/cuda/kernel_key.h"
 #include "backend/cuda/machine.h"
 #include "jobs.h"
@@ -19,11 +20,9 @@ namespace rapt::cuda {
 struct KernelRow {
   const char* name;      // "cuda/portable_forward"
   std::int16_t minimum;  // the oldest architecture that it runs on: 80
+  ForwardKind kind;
   // "" or the field that it does not compute and what it wants.
   std::string (*refuse)(const Problem&, const Device&);
-  // Queues the kernel. Null: this version cannot, and the row refuses every problem.
-  Status (*launch)(const Problem&, std::span<const Sequence>, const Schedule&, void* workspace,
-                   const Target&);
 };
 
 std::span<const KernelRow> kernel_table();

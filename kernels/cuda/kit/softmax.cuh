@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+// The online softmax of R rows a thread (Milakov and Gimelshein, 2018; FlashAttention-2), in powers
+// of two. Layout::lanes neighbouring lanes share a row.
+#pragma once
+#include "ptx.cuh"
+
+namespace rapt::kernels {
+
+template <int lanes>
+__device__ __forceinline__ float max_over_lanes(float x) {
+#pragma unroll
+  for (int step = 1; step < lanes; step *= 2) x = fmaxf(x, __shfl_xor_sync(~0u, x, step));
+  return x;
+}
+
+template <int lanes>
+__device__ __forceinline__ float sum_over_lanes(float x) {
+#pragma unroll
+  for (int step = 1; step < lanes; step *= 2) x += __shfl_xor_sync(~0u, x, step);
+  return x;
+}
+
+// fmaxf drops a NaN; a score that is NaN is left for the exponential to spread.
+template <class Layout>
+struct Softmax {
+  static constexpr int R = Layout::rows, K = Layout::keys;
+
+  float reference[R];  // what is subtracted: the row's maximum so far, in units of the scores
+  float sum[R];        // of exponentials, this lane's share
+
+  __device__ __forceinline__ Softmax() {
+#pragma unroll
+    for (int r = 0; r < R; ++r) {
+      reference[r] = -kInfinity;
+      sum[r] = 0.0f;
+    }
+  }
+
+  // Scores become probabilities; `factor` is what earlier sums, and the output, must be multiplied
+  // by.
+  __device__ __forceinline__ void step(float (&x)[R][K], float exponent, float (&factor)[R]) {
+#pragma unroll
+    for (int r = 0; r < R; ++r) {
+      float highest = x[r][0];
+#pragma unroll
+      for (int c = 1; c < K; ++c) highest = fmaxf(highest, x[r][c]);
+      highest = fmaxf(reference[r], max_over_lanes<Layout::lanes>(highest));
+      const float from = highest == -kInfinity ? 0.0f : highest * exponent;
+      factor[r] = ptx::ex2(reference[r] * exponent - from);  // rounded as `from` was
+      reference[r] = highest;
+      float added = 0.0f;
+#pragma unroll
+      for (int c = 0; c < K; ++c) {
+        x[r][c] = ptx::ex2(fmaf(x[r][c], exponent, -from));
+        added += x[r][c];
+      }
+      sum[r] = fmaf(sum[r], factor[r], added);
+    }
+  }
+
+  __device__ __forceinline__ void finish() {
+#pragma unroll
+    for (int r = 0; r < R; ++r) sum[r] = sum_over_lanes<Layout::lanes>(sum[r]);
+  }
+};
+
+// The end of a row: what its output must be multiplied by, and its lse.
+struct RowEnd {
+  float factor;
+  float lse;
+};
+
+// `maximum` in natural units. A row that saw nothing (sum 0) gives 0 and -inf, with learned sinks
+// too; its output may hold 0 * NaN of keys that its neighbours saw, so whoever writes tests the
+// lse.
+template <ForwardConfig C>
+__device__ __forceinline__ RowEnd end_row(const ForwardParams& p, float maximum, float sum,
+                                          int head) {
+  if (sum == 0.0f) return {0.0f, -kInfinity};
+  float denominator = sum, weight = 1.0f;
+  if constexpr (C.sinks) {
+    const float sink = p.sinks[head * p.sinks_stride];
+    if (sink > maximum) {
+      weight = ptx::ex2((maximum - sink) * kLog2E);
+      denominator = fmaf(sum, weight, 1.0f);
+      maximum = sink;
+    } else if (sink != -kInfinity) {
+      denominator = sum + ptx::ex2((sink - maximum) * kLog2E);
+    }
+  }
+  float keep = 1.0f;
+  if constexpr (C.dropout) keep = 256.0f / static_cast<float>(p.dropout_keep);
+  return {weight * keep / denominator, fmaf(ptx::lg2(denominator), kLn2, maximum)};
+}
+
+}  // namespace rapt::kernels

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+// The forward configurations that are compiled ahead, made from problems as a call would.
+#include <algorithm>
+#include <functional>
+
+#include "backend/cuda/forward_configs.h"
+
+namespace rapt::cuda {
+namespace {
+
+using kernels::ForwardConfig;
+
+// Shared memory that a block may have (CUDA C programming guide, "Compute Capabilities").
+ForwardLimits limits_of(Arch arch) {
+  constexpr std::int32_t kKiB = 1024;
+  if (arch.number >= 90 && arch.number < 120) return {227 * kKiB, 132};
+  if (arch.number == 80 || arch.number == 87) return {163 * kKiB, 108};
+  if (arch.number >= 86) return {99 * kKiB, 84};
+  return {(arch.number >= 75 ? 64 : 96) * kKiB, 72};
+}
+
+Problem problem_of(DType dtype, int head_dim, bool decode) {
+  Problem p;
+  p.batch = 1;
+  p.q_len = decode ? 1 : 4096;
+  p.kv_len = 4096;
+  p.q_heads = decode ? 32 : 8;
+  p.kv_heads = 8;
+  p.head_dim = p.value_dim = head_dim;
+  p.dtype = p.kv_dtype = p.out_dtype = dtype;
+  p.scale = 1;
+  return p;
+}
+
+void make_causal(Problem& p) { p.mask_right = 0; }
+
+// Pointers only say that a feature is on.
+const float kGiven = 0;
+
+const std::function<void(Problem&)> kFeatures[] = {
+    make_causal,
+    [](Problem& p) { p.softcap = 1; },
+    [](Problem& p) { p.alibi = &kGiven; },
+    [](Problem& p) {
+      p.bias = &kGiven;
+      p.bias_dtype = p.dtype;
+    },
+    [](Problem& p) { p.sinks = &kGiven; },
+    [](Problem& p) { p.dropout_keep = 230; },
+    [](Problem& p) { p.page_size = 64; },
+    [](Problem& p) {
+      p.page_size = 64;
+      p.page_layout = RAPT_X_PACKED;
+    },
+};
+
+class List {
+ public:
+  List(ForwardKind kind, Arch arch, std::vector<KernelKey>& keys)
+      : kind_(kind), arch_(arch), keys_(keys) {}
+
+  // Aligned rows, whole and split with its combine.
+  void add(const Problem& p) {
+    ForwardConfig config;
+    if (!configure_tile(kind_, p, p.q_len, limits_of(arch_), &config)) return;
+    configure_features(p, &config);
+    push(forward_family(kind_), config);
+    config.split = 1;
+    push(forward_family(kind_), config);
+    push(combine_family(), combine_config(config));
+  }
+
+  void add_unaligned(const Problem& p) {
+    ForwardConfig config;
+    if (!configure_tile(kind_, p, p.q_len, limits_of(arch_), &config)) return;
+    configure_features(p, &config);
+    config.aligned = 0;
+    push(forward_family(kind_), config);
+  }
+
+ private:
+  void push(const KernelFamily& family, const ForwardConfig& config) {
+    const KernelKey key = kernel_key(family, config, arch_);
+    if (std::find(keys_.begin(), keys_.end(), key) == keys_.end()) keys_.push_back(key);
+  }
+
+  ForwardKind kind_;
+  Arch arch_;
+  std::vector<KernelKey>& keys_;
+};
+
+void add_common(List& list, DType dtype) {
+  for (const int head_dim : {64, 128}) {
+    for (const bool decode : {false, true}) {
+      Problem p = problem_of(dtype, head_dim, decode);
+      if (decode) p.page_size = 64;
+      list.add(p);
+      make_causal(p);
+      list.add(p);
+    }
+  }
+}
+
+void add_all(List& list, DType dtype) {
+  for (const int head_dim : {64, 96, 128, 192, 256, 512}) {
+    for (const bool decode : {false, true}) {
+      const Problem plain = problem_of(dtype, head_dim, decode);
+      Problem all = plain;
+      list.add(plain);
+      list.add_unaligned(plain);
+      for (const auto& feature : kFeatures) {
+        Problem p = plain;
+        feature(p);
+        list.add(p);
+        feature(all);
+      }
+      list.add(all);
+    }
+  }
+}
+
+}  // namespace
+
+void add_forward_kernels(Preset preset, Arch arch, std::vector<KernelKey>& keys) {
+  const bool tensor_cores = arch.number >= 80;
+  const ForwardKind halves = tensor_cores ? ForwardKind::portable : ForwardKind::fma;
+  List half_list(halves, arch, keys), float_list(ForwardKind::fma, arch, keys);
+  const auto add = preset == Preset::all ? add_all : add_common;
+  add(half_list, DType::bf16);
+  add(half_list, DType::fp16);
+  add(float_list, DType::fp32);
+}
+
+}  // namespace rapt::cuda
