@@ -49,11 +49,14 @@ TEST(NvrtcSearch, LooksBesideRaptThenInEnvironmentsThenElsewhere) {
   places.virtual_env = scratch.at("active");
   places.path = "relative:" + scratch.at("nothing") + ":" + scratch.at("python/bin");
   places.toolkit = scratch.at("toolkit");
-  const std::vector<std::string> found = nvrtc_candidates(places);
+  std::vector<std::string> found = nvrtc_candidates(places);
+  // Temporary directories may lie in a tree that has wheels of its own.
+  std::erase_if(found, [&](const std::string& path) {
+    return path.starts_with('/') && !path.starts_with(scratch.path().string());
+  });
   const std::vector<std::string> wanted = {
       beside, old, active, on_path, "libnvrtc.so.13", "libnvrtc.so.12", toolkit};
-  ASSERT_GE(found.size(), wanted.size());
-  EXPECT_EQ(std::vector<std::string>(found.begin(), found.begin() + 7), wanted);
+  EXPECT_EQ(found, wanted);
 }
 
 TEST(NvrtcSearch, FindsTheWheelBesideAnInstalledPackage) {

@@ -74,7 +74,8 @@ std::string refusals(const std::vector<Row>& rows, const Problem& problem, const
   std::vector<std::pair<std::string, std::string>> said;
   for (const Row& row : rows) {
     if (!asked_for(row, problem, target)) continue;
-    const auto& [kernel, sentence] = row.candidate;
+    const std::string& kernel = row.candidate.kernel;
+    const std::string& sentence = row.candidate.refusal;
     const auto same =
         std::find_if(said.begin(), said.end(), [&](const auto& s) { return s.first == sentence; });
     if (same != said.end()) {
