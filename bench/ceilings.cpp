@@ -114,8 +114,10 @@ Ceilings measure_ceilings(const std::string& isa, int threads) {
 }
 
 double peak_gflops(const Ceilings& ceilings, rapt_dtype dtype) {
-  const bool dot = dtype == RAPT_BF16 && ceilings.bf16_gflops > 0;
-  return dot ? ceilings.bf16_gflops : ceilings.fp32_gflops;
+  double own = 0;
+  if (dtype == RAPT_BF16) own = ceilings.bf16_gflops;
+  if (dtype == RAPT_FP16) own = ceilings.fp16_gflops;
+  return own > 0 ? own : ceilings.fp32_gflops;
 }
 
 std::string isa_of_kernel(const std::string& kernel) {

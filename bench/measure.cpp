@@ -5,11 +5,12 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
-#include <nlohmann/json.hpp>
 #include <vector>
 
+#include "bench/cuda.h"
 #include "bench/memory.h"
 #include "bench/plain.h"
+#include "bench/rows.h"
 #include "bench/team.h"
 #include "kit/compare.h"
 #include "kit/workload.h"
@@ -36,8 +37,11 @@ class Solver {
     options_.threads = threads;
   }
 
-  // The kernel's name, or the sentences of all that refused.
-  rapt_status choose(std::string& name) const;
+  rapt_status choose(std::string& name) const {
+    if (!plain_) return choose_kernel(problem_, options_, name);
+    name = "plain/softmax";
+    return RAPT_OK;
+  }
 
   [[nodiscard]] rapt_status solve() const {
     if (!plain_) return rapt_attend(&problem_, &options_);
@@ -50,30 +54,6 @@ class Solver {
   std::string backend_;
   rapt_options options_{};
 };
-
-std::string refusals(const nlohmann::json& answer) {
-  std::string all;
-  for (const auto& refused : answer.at("refused")) {
-    all += (all.empty() ? "" : "; ") + refused.at("kernel").get<std::string>() + ": " +
-           refused.at("sentence").get<std::string>();
-  }
-  return all;
-}
-
-rapt_status Solver::choose(std::string& name) const {
-  name = "plain/softmax";
-  if (plain_) return RAPT_OK;
-  std::size_t needed = 0;
-  rapt_explain(&problem_, &options_, nullptr, 0, &needed);
-  std::string text(std::max<std::size_t>(needed, 1), '\0');
-  const rapt_status status = rapt_explain(&problem_, &options_, text.data(), text.size(), &needed);
-  name = rapt_error_message();
-  if (status != RAPT_OK) return status;
-  const auto answer = nlohmann::json::parse(text.c_str());
-  const bool chosen = answer.at("chosen").is_string();
-  name = chosen ? answer.at("chosen").get<std::string>() : refusals(answer);
-  return chosen ? RAPT_OK : RAPT_UNSUPPORTED;
-}
 
 double seconds_of(const Solver& solver, rapt_status& status) {
   const Clock::time_point begin = Clock::now();
@@ -96,36 +76,6 @@ std::vector<double> time_runs(const Solver& solver, int repeat, double first) {
   return times;
 }
 
-void fill_times(std::vector<double> times, Row& row) {
-  std::sort(times.begin(), times.end());
-  const std::size_t half = times.size() / 2;
-  const double median = times.size() % 2 == 1 ? times[half] : (times[half - 1] + times[half]) / 2;
-  row.median_us = median * 1e6;
-  row.min_us = times.front() * 1e6;
-  row.gflops = counted_flops(row.spec) / median * 1e-9;
-  row.gbps = kit::case_bytes(row.spec) / median * 1e-9;
-}
-
-void fill_verdict(const kit::Workload& workload, Row& row) {
-  const bool all = row.spec.kv_len <= kFullCheckKeys;
-  const kit::Verdict verdict = kit::check(workload, all ? 0 : kSampledRows);
-  row.checked = verdict.passed;
-  row.error = verdict.max_error;
-  row.sentence = verdict.sentence;
-}
-
-Row empty_row(const Job& job, const std::string& kernel, int threads) {
-  Row row;
-  row.label = job.label;
-  row.spec = job.spec;
-  row.kernel = kernel;
-  row.backend = kernel.substr(0, kernel.find('/'));
-  row.threads = threads;
-  return row;
-}
-
-Outcome refused(rapt_status status, const std::string& sentence) { return {status, sentence, {}}; }
-
 }  // namespace
 
 int usual_threads() {
@@ -146,6 +96,9 @@ Outcome measure(const Job& job, const Tell& tell) {
   if (job.spec.direction != "forward") {
     return refused(RAPT_UNSUPPORTED, "direction: is backward, which no kernel computes yet");
   }
+  rapt_options options{};
+  options.backend = job.backend.empty() ? nullptr : job.backend.c_str();
+  if (!job.plain && kit::place_of(options) == kit::Place::cuda) return measure_cuda(job, tell);
   const int threads = job.threads > 0 ? job.threads : usual_threads();
   tell(job.label + ": filling tensors");
   kit::Workload workload(job.spec);
@@ -163,7 +116,8 @@ Outcome measure(const Job& job, const Tell& tell) {
   if (status != RAPT_OK) return refused(status, rapt_error_message());
   row.peak_bytes = memory.bytes();
   tell(job.label + ": comparing with the oracle");
-  fill_verdict(workload, row);
+  const bool all = row.spec.kv_len <= kFullCheckKeys;
+  fill_verdict(kit::check(workload, {all ? 0 : kSampledRows}), row);
   tell(job.label + ": timing");
   if (row.checked) fill_times(time_runs(solver, job.repeat, first), row);
   return {RAPT_OK, "", row};

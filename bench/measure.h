@@ -7,6 +7,7 @@
 #include <string>
 
 #include "kit/case.h"
+#include "kit/workload.h"
 #include "rapt/rapt.h"
 
 namespace rapt::bench {
@@ -19,6 +20,7 @@ struct Job {
   int threads = 0;      // 0 = RAPT_THREADS, else the CPUs of this process
   int repeat = 0;       // timed runs; 0 = until the median is steady
   bool plain = false;   // not rapt but its peer, bench/plain.h
+  bool alone = false;   // CUDA: one call at a time with a clean cache, not one behind the other
 };
 
 // One row of a report.
@@ -27,7 +29,7 @@ struct Row {
   kit::Case spec;
   std::string backend;
   std::string kernel;
-  int threads = 0;
+  int threads = 0;  // 0 on a device
   double median_us = 0;
   double min_us = 0;
   double gflops = 0;
@@ -38,7 +40,7 @@ struct Row {
   std::string sentence;         // what was wrong with the answer
   std::string peer;             // what speedup is relative to; "" = nothing
   std::optional<double> speedup;
-  std::optional<std::int64_t> peak_bytes;  // beyond the tensors
+  std::optional<std::int64_t> peak_bytes;  // beyond the tensors; CUDA: the workspace
 };
 
 // A row, or why there is none.

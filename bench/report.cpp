@@ -45,9 +45,11 @@ Json row_json(const Row& row) {
 
 Json ceilings_json(const Ceilings& ceilings) {
   return {{"isa", ceilings.isa},
+          {"device", ceilings.device.empty() ? Json() : Json(ceilings.device)},
           {"threads", ceilings.threads},
           {"fp32_gflops", ceilings.fp32_gflops},
           {"bf16_gflops", ceilings.bf16_gflops},
+          {"fp16_gflops", ceilings.fp16_gflops},
           {"read_gbps", ceilings.read_gbps}};
 }
 
@@ -73,7 +75,7 @@ std::vector<std::string> heading(Bound bound) {
 
 std::vector<std::string> cells(const Row& row, Bound bound) {
   const double rate = bound == Bound::compute ? row.gflops : row.gbps;
-  const std::string threads = std::to_string(row.threads);
+  const std::string threads = row.threads > 0 ? std::to_string(row.threads) : "";
   if (!row.checked) return {row.label, row.kernel, threads, "WRONG", "", "", "", "", ""};
   char error[32];
   std::snprintf(error, sizeof error, "%.1e", row.error);
@@ -102,9 +104,9 @@ std::vector<std::vector<std::string>> without_empty_columns(
 }
 
 std::string ceiling_line(const Ceilings& c) {
-  std::string line = "ceilings, " + c.isa + ", " + std::to_string(c.threads) +
-                     (c.threads == 1 ? " thread: " : " threads: ") + decimals(c.fp32_gflops, 1) +
-                     " GFLOP/s FP32";
+  const std::string threads = std::to_string(c.threads) + (c.threads == 1 ? " thread" : " threads");
+  std::string line = "ceilings, " + c.isa + ", " + (c.device.empty() ? threads : c.device) + ": " +
+                     decimals(c.fp32_gflops, 1) + " GFLOP/s FP32";
   if (c.bf16_gflops > 0) line += ", " + decimals(c.bf16_gflops, 1) + " BF16";
   return line + ", " + decimals(c.read_gbps, 1) + " GB/s read\n";
 }

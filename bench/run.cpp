@@ -2,6 +2,7 @@
 // Runs a suite: measures each entry, then relates its row to a ceiling and to its peer.
 #include <algorithm>
 
+#include "bench/cuda.h"
 #include "bench/report.h"
 
 namespace rapt::bench {
@@ -12,18 +13,23 @@ std::string progress(const Report& report, std::size_t entry, const std::string&
          "] " + what;
 }
 
-// Ceilings of this row's instruction set and threads, measured when the first such row asks.
+bool on_cuda(const Row& row) { return row.backend == "cuda"; }
+
+// Ceilings of this row's device, or instruction set and threads, measured when the first such row
+// asks.
 const Ceilings& ceilings_of(const Row& row, Report& report, const Tell& tell) {
   const std::string isa = isa_of_kernel(row.kernel);
   for (const Ceilings& known : report.ceilings) {
-    if (known.isa == isa && known.threads == row.threads) return known;
+    const bool same = on_cuda(row) ? !known.device.empty() : known.isa == isa;
+    if (same && known.threads == row.threads) return known;
   }
-  tell("measuring the ceilings of " + isa);
-  return report.ceilings.emplace_back(measure_ceilings(isa, row.threads));
+  tell("measuring the ceilings of " + (on_cuda(row) ? "the device" : isa));
+  return report.ceilings.emplace_back(on_cuda(row) ? measure_cuda_ceilings()
+                                                   : measure_ceilings(isa, row.threads));
 }
 
 void relate_to_ceiling(Row& row, Report& report, const Tell& tell) {
-  if (isa_of_kernel(row.kernel).empty()) return;
+  if (isa_of_kernel(row.kernel).empty() && !on_cuda(row)) return;
   const Ceilings& ceilings = ceilings_of(row, report, tell);
   const bool compute = report.suite.bound == Bound::compute;
   const double rate = compute ? row.gflops : row.gbps;
@@ -48,10 +54,11 @@ void relate_to_peer(const Entry& entry, Row& row, const Report& report) {
 void run_entry(const Entry& entry, const RunOptions& options, Report& report, const Tell& tell) {
   Job job;
   job.label = entry.label;
-  job.backend = options.backend;
+  job.backend = options.backend.empty() ? report.suite.backend : options.backend;
   job.threads = entry.threads > 0 ? entry.threads : options.threads;
   job.repeat = options.repeat;
   job.plain = entry.plain;
+  job.alone = entry.alone;
   const std::string wrong = kit::parse_case(entry.text, job.spec);
   Outcome outcome{RAPT_INVALID_ARGUMENT, wrong, {}};
   if (wrong.empty()) outcome = measure(job, tell);

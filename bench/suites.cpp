@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "bench/cuda_suites.h"
 #include "bench/measure.h"
 
 namespace rapt::bench {
@@ -131,8 +132,12 @@ Suite cpu_threads() {
 }  // namespace
 
 const std::vector<Suite>& suites() {
-  static const std::vector<Suite> all = {cpu_peak(),   cpu_features(), cpu_decode(),
-                                         cpu_memory(), cpu_lengths(),  cpu_threads()};
+  static const std::vector<Suite> all = [] {
+    std::vector<Suite> list = {cpu_peak(),   cpu_features(), cpu_decode(),
+                               cpu_memory(), cpu_lengths(),  cpu_threads()};
+    for (const Suite& suite : cuda_suites()) list.push_back(suite);
+    return list;
+  }();
   return all;
 }
 

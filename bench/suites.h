@@ -16,6 +16,7 @@ struct Entry {
   int threads = 0;     // 0 = those of the run
   int peer = -1;       // the entry that speedup is relative to; -1 = none
   bool plain = false;  // computed by the peer, bench/plain.h
+  bool alone = false;  // CUDA: one call at a time with a clean cache
 };
 
 struct Suite {
@@ -25,6 +26,7 @@ struct Suite {
   Bound bound = Bound::compute;
   Chart chart = Chart::share;
   std::vector<Entry> entries;
+  std::string backend = {};  // where the command line names none; "" = the library chooses
 };
 
 const std::vector<Suite>& suites();

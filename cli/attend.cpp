@@ -8,6 +8,7 @@
 #include "cli/file_problem.h"
 #include "cli/files.h"
 #include "cli/manual.h"
+#include "cli/placed.h"
 
 namespace rapt::cli {
 namespace {
@@ -32,10 +33,13 @@ int run(const AttendOptions& options) {
     std::fprintf(stderr, "rapt: note: tensor %s is not used\n", name.c_str());
   }
   const rapt_options library = options.where.options();
-  require_ok(rapt_prepare(&problem.attention(), &library));
+  require_ok(
+      rapt_prepare(&Placed(problem.attention(), library, Part::shapes).attention(), &library));
   OutputFile output(options.output);  // a place that cannot be written is found before the work
   problem.make_outputs();
-  require_ok(rapt_attend(&problem.attention(), &library));
+  Placed placed(problem.attention(), library, Part::tensors);
+  placed.attend();
+  placed.download();
   write_tensors(output, problem.results());
   return kDone;
 }

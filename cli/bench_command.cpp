@@ -11,6 +11,7 @@
 #include "cli/manual.h"
 #include "cli/progress.h"
 #include "kit/case.h"
+#include "kit/device_memory.h"
 
 namespace rapt::cli {
 namespace {
@@ -58,10 +59,19 @@ int exit_of(const bench::Report& report) {
   return report.refusals.empty() ? kDone : exit_code(report.refusals.front().status);
 }
 
+// An absent device is one sentence, not one a row.
+void require_device(const bench::Suite& suite, const Where& where) {
+  rapt_options options = where.options();
+  if (options.backend == nullptr && !suite.backend.empty()) options.backend = suite.backend.c_str();
+  const std::string absent = kit::why_absent(kit::place_of(options));
+  if (!absent.empty()) throw Failure(kUnsupported, absent);
+}
+
 bench::Report measured(const BenchOptions& options) {
+  const bench::Suite suite = chosen_suite(options);
+  require_device(suite, options.where);
   Progress progress;
-  return bench::run_suite(chosen_suite(options),
-                          {options.where.backend, options.where.threads, options.repeat},
+  return bench::run_suite(suite, {options.where.backend, options.where.threads, options.repeat},
                           [&](const std::string& what) { progress.show(what); });
 }
 
@@ -105,6 +115,7 @@ is of the ceiling measured in the same run on as many threads: multiply-adds of 
 set in use, or bytes read from memory. One thread is pinned to its CPU. GFLOP/s count
 2 (head_dim + value_dim) operations a score; a square causal problem has half of its scores.
 Memory is the highest resident size of the process during the first run, beyond the one before it.
+On CUDA, calls are planned and replayed as a graph (docs/cli.md); memory is the plan's workspace.
 
 )" + manual::grammar() +
                   "\n" + manual::exit_codes());

@@ -11,6 +11,7 @@
 #include "cli/file_problem.h"
 #include "cli/files.h"
 #include "cli/manual.h"
+#include "cli/placed.h"
 #include "cli/progress.h"
 #include "kit/compare.h"
 
@@ -35,17 +36,20 @@ Result compute(FileProblem& problem, const CheckOptions& options) {
   Progress progress;
   const rapt_options library = options.where.options();
   Result result;
-  result.kernel = explain(problem.attention(), library).chosen;
-  require_ok(rapt_prepare(&problem.attention(), &library));
+  const Placed shapes(problem.attention(), library, Part::shapes);
+  result.kernel = explain(shapes.attention(), library).chosen;
+  require_ok(rapt_prepare(&shapes.attention(), &library));
   problem.make_outputs();
+  Placed placed(problem.attention(), library, Part::tensors);
   progress.show("computing");
-  require_ok(rapt_attend(&problem.attention(), &library));
+  placed.attend();
   const auto begin = std::chrono::steady_clock::now();
-  require_ok(rapt_attend(&problem.attention(), &library));
+  placed.attend();
   const std::chrono::duration<double, std::micro> time = std::chrono::steady_clock::now() - begin;
   result.microseconds = time.count();
+  placed.download();
   progress.show("computing the same in float64, to compare");
-  result.verdict = kit::check(problem.attention(), options.rows);
+  result.verdict = kit::check(problem.attention(), {options.rows});
   return result;
 }
 

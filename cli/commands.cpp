@@ -17,7 +17,7 @@ rapt_options Where::options() const {
 }
 
 void add_where(CLI::App& command, Where& where) {
-  command.add_option("--backend", where.backend, "Compute there, or not at all: cpu, ...")
+  command.add_option("--backend", where.backend, "Compute there, or not at all: cpu, cuda")
       ->type_name("NAME");
   command.add_option("--threads", where.threads, "CPU threads at most")
       ->type_name("N")

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 // `rapt explain`: which kernel would run, and why each other one would not.
 #include <cstdio>
-#include <initializer_list>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -30,56 +29,9 @@ Explanation of_backward(Explanation answer) {
   return answer;
 }
 
-// A problem and its groups, with every tensor on a CUDA device: nothing of it is read.
-class OnCuda {
- public:
-  explicit OnCuda(const rapt_attention& problem) : problem_(problem) {
-    move({&problem_.q, &problem_.k, &problem_.v, &problem_.out, &problem_.lse});
-    if (copy(problem_.alibi, alibi_)) move({&alibi_.slopes});
-    if (copy(problem_.bias, bias_)) move({&bias_.bias});
-    if (copy(problem_.sinks, sinks_)) move({&sinks_.sinks});
-    if (copy(problem_.ragged, ragged_)) move({&ragged_.q_offsets, &ragged_.kv_offsets});
-    if (copy(problem_.pages, pages_)) move({&pages_.table});
-    if (copy(problem_.lengths, lengths_)) {
-      move({&lengths_.q_len, &lengths_.kv_len, &lengths_.cache_row, &lengths_.left_pad});
-    }
-    if (copy(problem_.positions, positions_)) move({&positions_.q_start, &positions_.kv_start});
-  }
-  OnCuda(const OnCuda&) = delete;
-  OnCuda& operator=(const OnCuda&) = delete;
-
-  [[nodiscard]] const rapt_attention& problem() const { return problem_; }
-
- private:
-  template <typename Group>
-  static bool copy(const Group*& group, Group& ours) {
-    if (group == nullptr) return false;
-    ours = *group;
-    group = &ours;
-    return true;
-  }
-
-  static void move(std::initializer_list<rapt_tensor*> tensors) {
-    for (rapt_tensor* tensor : tensors) tensor->device_kind = RAPT_CUDA;
-  }
-
-  rapt_attention problem_;
-  rapt_alibi alibi_{};
-  rapt_bias bias_{};
-  rapt_sinks sinks_{};
-  rapt_ragged ragged_{};
-  rapt_pages pages_{};
-  rapt_lengths lengths_{};
-  rapt_positions positions_{};
-};
-
-// Kernels are asked about tensors where the backend would want them.
-Explanation explain_case(const kit::Case& spec, const Where& where) {
-  const kit::Workload workload(spec, kit::Contents::none);
-  const rapt_attention& problem = workload.attention();
-  const Explanation forward = where.backend == "cuda"
-                                  ? explain(OnCuda(problem).problem(), where.options())
-                                  : explain(problem, where.options());
+Explanation explain_case(const kit::Case& spec, const rapt_options& options) {
+  const kit::Workload workload(spec, kit::Contents::none, kit::place_of(options));
+  const Explanation forward = explain(workload.attention(), options);
   return spec.direction == "backward" ? of_backward(forward) : forward;
 }
 
@@ -104,7 +56,7 @@ int run(const ExplainOptions& options) {
   kit::Case spec;
   const std::string wrong = kit::parse_case(options.text, spec);
   if (!wrong.empty()) throw Failure(kUsage, wrong);
-  const Explanation answer = explain_case(spec, options.where);
+  const Explanation answer = explain_case(spec, options.where.options());
   if (options.json != "-") print(answer);
   if (!options.json.empty()) write_text(options.json, as_json(answer));
   return kDone;

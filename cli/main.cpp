@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/failure.h"
 #include "cli/manual.h"
+#include "kit/cuda.h"
 
 namespace rapt::cli {
 namespace {
@@ -57,6 +58,8 @@ int run(int count, char** words) {
     return usage(tool, error);
   } catch (const Failure& failure) {
     return complain(failure.code(), failure.what());
+  } catch (const kit::DeviceError& error) {
+    return complain(kDeviceError, std::string("device: ") + error.what());
   } catch (const std::bad_alloc&) {
     return complain(kOutOfMemory, "memory: not enough for the tensors of this problem");
   } catch (const std::exception& error) {

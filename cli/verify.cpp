@@ -78,6 +78,7 @@ struct Report {
   std::vector<Failed> failures;
   kit::Coverage coverage;
   Worst worst;
+  bool device_lost = false;  // whatever would be asked next would fail too
 
   [[nodiscard]] std::int64_t taken() const {
     return passed + static_cast<std::int64_t>(failures.size());
@@ -119,7 +120,8 @@ void judge_one(const kit::Case& c, const VerifyOptions& options, Report& report)
   if (attempt.verdict.passed) {
     ++report.passed;
   } else {
-    const bool minimise = report.failures.size() < kMinimised;
+    report.device_lost = attempt.status == RAPT_DEVICE_ERROR;
+    const bool minimise = report.failures.size() < kMinimised && !report.device_lost;
     report.failures.push_back(simplified(c, attempt.verdict, options, minimise));
   }
   if (attempt.verdict.ratio > report.worst.ratio) {
@@ -132,7 +134,7 @@ Report judge_many(const VerifyOptions& options) {
   kit::Generator generator(options.seed);
   Progress progress(options.quiet);
   const std::int64_t most_refused = 100 + 4 * options.count;
-  while (report.taken() < options.count) {
+  while (report.taken() < options.count && !report.device_lost) {
     if (report.refused > most_refused) {
       throw Failure(kUnsupported, "count: " + std::to_string(options.count) +
                                       " problems wanted, but " + std::to_string(report.refused) +

@@ -22,7 +22,7 @@ void add_verify(CLI::App& tool, int& exit) {
   command->add_option("--case", options->case_text, "Check this problem alone")
       ->type_name("\"KEY=VALUE ...\"");
   command->add_option("--json", options->json, "Write the report as JSON")->type_name("FILE");
-  command->add_option("--backend", options->backend, "Compute there, or not at all: cpu, ...")
+  command->add_option("--backend", options->backend, "Compute there, or not at all: cpu, cuda")
       ->type_name("NAME");
   command->add_option("--threads", options->threads, "CPU threads at most")
       ->type_name("N")

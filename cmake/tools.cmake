@@ -8,7 +8,8 @@ if(RAPT_CLI)
   add_library(rapt_kit OBJECT ${kit_sources} cli/safetensors.cpp)
   target_include_directories(rapt_kit PUBLIC
     ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/tests)
-  target_link_libraries(rapt_kit PRIVATE rapt_settings PUBLIC nlohmann_json::nlohmann_json)
+  target_link_libraries(rapt_kit PRIVATE rapt_settings
+    PUBLIC nlohmann_json::nlohmann_json ${CMAKE_DL_LIBS})
 
   find_package(CLI11 2.1 REQUIRED)
   file(GLOB cli_sources CONFIGURE_DEPENDS cli/*.cpp bench/*.cpp)

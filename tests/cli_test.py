@@ -357,4 +357,23 @@ def test_bench_draws_a_chart(measured):
 def test_bench_lists_its_suites():
     names = {line.split()[0] for line in rapt("bench", "--list").stdout.splitlines()}
     assert names == {"cpu-peak", "cpu-features", "cpu-decode", "cpu-memory", "cpu-lengths",
-                     "cpu-threads"}
+                     "cpu-threads", "cuda-forward", "cuda-fp32", "cuda-decode", "cuda-features"}
+
+
+def no_gpu():
+    devices = json.loads(rapt("devices", "--json", "-").stdout)["devices"]
+    return not any(d["backend"] == "cuda" and d["available"] for d in devices)
+
+
+@pytest.mark.skipif("not no_gpu()", reason="this machine has a GPU")
+@pytest.mark.parametrize("words", [
+    ["verify", "--count", 5], ["verify", "--case", "q_len=8"], ["bench", "--case", "q_len=8"],
+    ["bench", "--suite", "cuda-fp32"], ["check", "--input", REAL_FILE],
+    ["attend", "--input", REAL_FILE, "--output", "nothing.safetensors"],
+])
+def test_without_a_gpu_the_cuda_backend_is_unsupported(words, tmp_path):
+    words = [tmp_path / word if word == "nothing.safetensors" else word for word in words]
+    done = rapt(*words, "--backend", "cuda", code=UNSUPPORTED)
+    sentence = done.stderr.splitlines()[-1]
+    assert "cuda" in sentence and sentence.count("cuda: ") < 3
+    assert done.stdout == "" and list(tmp_path.iterdir()) == []

@@ -103,7 +103,7 @@ TEST(Compare, SampledRowsIncludeTheFirstAndTheLast) {
   for (const std::int64_t query : {0, 99}) {
     const Answer a("q_len=100 kv_len=100");
     a.set(a.out, query * a.out.strides[1], 1e3);
-    EXPECT_FALSE(check(a.workload, 4).passed) << query;
+    EXPECT_FALSE(check(a.workload, {4}).passed) << query;
   }
 }
 

@@ -24,7 +24,7 @@ double ratio_at(const std::string& text, const std::string& kernel) {
   const rapt_options options = force(kernel);
   const Workload workload(case_of(text));
   EXPECT_EQ(rapt_attend(&workload.attention(), &options), RAPT_OK) << rapt_error_message();
-  const Verdict verdict = check(workload, 24);
+  const Verdict verdict = check(workload, {24});
   EXPECT_TRUE(verdict.passed) << text << " on " << kernel << ": " << verdict.sentence;
   return verdict.ratio;
 }

@@ -10,6 +10,8 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import gpu_record
+import gpu_tests
 import steps as all_steps
 from steps import BUILD_STEP, STEPS, Context, Counts, StepFailed
 
@@ -26,11 +28,21 @@ def parse_arguments():
     mode.add_argument("--full", action="store_true", help="more random problems, longer fuzzing")
     mode.add_argument("--step", action="append", metavar="NAME", help="one step alone; repeatable",
                       choices=[step.name for step in [BUILD_STEP, *STEPS]])
-    mode.add_argument("--gpu", action="store_true", help="the GPU's tests")
+    mode.add_argument("--gpu", action="store_true",
+                      help="the GPU's tests, on a tree that is built, into tests/gpu-record.json")
     mode.add_argument("--check-record", action="store_true",
                       help="whether the GPU's last results belong to these sources")
     parser.add_argument("--part", metavar="K/N", help="with --gpu: one part of the tests")
-    return parser.parse_args()
+    parser.add_argument("--sanitizer", metavar="PATH",
+                        help="with --gpu: this compute-sanitizer over every kernel instead")
+    arguments = parser.parse_args()
+    if not arguments.gpu and (arguments.part or arguments.sanitizer):
+        parser.error("--part and --sanitizer belong to --gpu")
+    try:
+        arguments.part = gpu_tests.Part.parse(arguments.part or "1/1")
+    except ValueError as error:
+        parser.error(str(error))
+    return arguments
 
 
 def run_step(step, mode, jobs):
@@ -73,12 +85,35 @@ def run_steps(chosen, mode):
     return total
 
 
+def finish(passed, failed, skipped=0):
+    """The last line; the exit status."""
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed else 0
+
+
+def check_record():
+    complaints = gpu_record.complaints(all_steps.ROOT)
+    print("\n".join(complaints) if complaints else gpu_record.summary(all_steps.ROOT))
+    return finish(0, len(complaints)) if complaints else finish(1, 0)
+
+
+def warn_of_record():
+    """Nobody without a GPU can mend the record, so here it is a warning; loud, since it says that
+    what runs on GPUs was not tested."""
+    complaints = gpu_record.complaints(all_steps.ROOT)
+    if complaints:
+        frame = "!" * 88
+        lines = [f"!! {complaint}" for complaint in complaints[:10]]
+        print("\n".join([frame, "!! WARNING: the GPU's tests do not speak for these sources",
+                         *lines, "!! ./test --gpu on a machine with a GPU mends it", frame]))
+
+
 def main():
     arguments = parse_arguments()
-    if arguments.gpu or arguments.check_record:
-        print("rapt has no GPU kernels in this version: nothing to run, nothing on record.")
-        print("0 passed, 0 failed, 1 skipped")
-        return 0
+    if arguments.gpu:
+        return finish(*gpu_tests.run_part(arguments.part, arguments.sanitizer))
+    if arguments.check_record:
+        return check_record()
     mode = "quick" if arguments.quick else "full" if arguments.full else "ci"
     named = arguments.step or []
     chosen = [step for step in [BUILD_STEP, *STEPS]
@@ -86,8 +121,8 @@ def main():
     print(f"{len(chosen)} steps; their logs are in {all_steps.LOGS.relative_to(all_steps.ROOT)}",
           flush=True)
     total = run_steps(chosen, mode)
-    print(f"{total.passed} passed, {total.failed} failed, {total.skipped} skipped")
-    return 1 if total.failed else 0
+    warn_of_record()
+    return finish(total.passed, total.failed, total.skipped)
 
 
 if __name__ == "__main__":

@@ -29,9 +29,11 @@ ISAS = {
     "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"},
     "avx512_bf16": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16"},
 }
+# Skipped without a GPU, which one step says for all.
+GPU_TESTS = "Gpu*"
 # What the quick suite leaves out: long sequences; and what qemu cannot do: fork a process
 # that has threads, as the tests of exits and of the environment do.
-NOT_QUICK = "*Growth*"
+NOT_QUICK = f"{GPU_TESTS}:*Growth*"
 # Every case on every kernel says nothing about threads, and takes TSan ten minutes; nor does TSan
 # follow threads into the children of a process that has some.
 NOT_UNDER_TSAN = f"{NOT_QUICK}:*ComputesEveryNamedCase*:JitTest.*Process*"
@@ -97,18 +99,29 @@ class Context:
 def count_junit(path):
     """Counts of a JUnit file, which googletest and pytest both write."""
     counts = Counts()
+    for_gpu = []  # the reasons of skipped tests that want a GPU: one note for all
     for case in ElementTree.parse(path).iter("testcase"):
         if case.find("failure") is not None or case.find("error") is not None:
             counts.failed += 1
         elif case.find("skipped") is not None or case.get("status") == "notrun":
             counts.skipped += 1
-            counts.notes.append(f"skipped: {case.get('classname')}.{case.get('name')}")
+            name = f"{case.get('classname')}.{case.get('name')}"
+            for_gpu += [skip_reason(case)] if name.startswith("Gpu") else []
+            counts.notes += [] if name.startswith("Gpu") else [f"skipped: {name}"]
         else:
             counts.passed += 1
+    if for_gpu:
+        counts.notes.append(f"skipped: {len(for_gpu)} tests of the GPU; {for_gpu[0]}")
     return counts
 
 
-def run_suite(context, directory=RELEASE, leave_out="", emulator=(), **environment):
+def skip_reason(case):
+    skipped = case.find("skipped")
+    lines = (skipped.get("message") or "").splitlines() if skipped is not None else []
+    return lines[-1].strip() if lines else "no reason given"
+
+
+def run_suite(context, directory=RELEASE, leave_out=GPU_TESTS, emulator=(), **environment):
     """The unit tests of one build; a crash counts as a failure."""
     report = LOGS / f"{context.name}.xml"
     report.unlink(missing_ok=True)

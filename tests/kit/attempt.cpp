@@ -3,10 +3,11 @@
 #include "kit/attempt.h"
 
 #include <cstddef>
-#include <cstdlib>
 #include <memory>
-#include <new>
 #include <vector>
+
+#include "kit/cuda.h"
+#include "kit/device_memory.h"
 
 namespace rapt::kit {
 namespace {
@@ -15,22 +16,19 @@ struct PlanFree {
   void operator()(rapt_plan* plan) const { rapt_plan_free(plan); }
 };
 
-struct AlignedFree {
-  void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{64}); }
-};
-
-rapt_status run_planned(const Workload& workload, const rapt_options& options) {
+// The problem's tensors, and so its workspace, are at `place`.
+rapt_status run_planned(const Workload& workload, Place place, const rapt_options& options) {
   const rapt_attention& problem = workload.attention();
   rapt_plan* raw = nullptr;
   rapt_status status = rapt_plan_create(&problem, nullptr, &options, &raw);
   const std::unique_ptr<rapt_plan, PlanFree> plan(raw);
   if (status != RAPT_OK) return status;
   const std::size_t bytes = rapt_plan_workspace_bytes(raw);
-  const std::unique_ptr<std::byte, AlignedFree> workspace(new (std::align_val_t{64})
-                                                              std::byte[bytes + 1]);
-  status = rapt_upload(raw, &workload.step(), workspace.get(), bytes, &options);
-  if (status != RAPT_OK) return status;
-  return rapt_run(raw, &problem, workspace.get(), bytes, &options);
+  const DeviceBuffer workspace(memory_at(place), bytes);
+  status = rapt_upload(raw, &workload.step(), workspace.data(), bytes, &options);
+  if (status == RAPT_OK) status = rapt_run(raw, &problem, workspace.data(), bytes, &options);
+  memory_at(place).synchronize();  // before plan and workspace go
+  return status;
 }
 
 Verdict failed(const std::string& sentence) { return {false, 0, 0, sentence}; }
@@ -41,26 +39,42 @@ Attempt attempt_backward(Workload& workload, const rapt_options& options) {
   return {status, failed("direction: the gradients were not compared with the oracle")};
 }
 
-}  // namespace
-
-Attempt attempt(const Case& c, const rapt_options& options, std::int64_t rows) {
-  Workload workload(c);
+Attempt attempt_there(const Case& c, Place place, const rapt_options& options, std::int64_t rows) {
+  Workload workload(c, Contents::values, place);
   rapt_status status = rapt_attend(&workload.attention(), &options);
   if (status != RAPT_OK) return {status, failed(rapt_error_message())};
   if (c.direction == "backward") return attempt_backward(workload, options);
-  const Verdict verdict = check(workload, rows);
+  workload.download();
+  const Verdict verdict = check(workload, {rows});
   if (!verdict.passed) return {status, verdict};
   const std::string direct = workload.output_bytes();
   workload.poison_outputs();
-  status = run_planned(workload, options);
+  status = run_planned(workload, place, options);
   if (status != RAPT_OK) {
     return {RAPT_OK, failed(std::string("plan: attend works, but ") + rapt_error_message())};
   }
+  workload.download();
   if (workload.output_bytes() == direct) return {status, verdict};
   // Positions are known to a run but not to its plan, which then rules out no key that attend
   // would: the work may be divided elsewhere, and the bits may differ.
-  if (c.positions && workload.attention().mask != nullptr) return {status, check(workload, rows)};
+  if (c.positions && workload.attention().mask != nullptr) return {status, check(workload, {rows})};
   return {status, failed("plan: plan, upload and run do not give attend's bits")};
+}
+
+}  // namespace
+
+Attempt attempt_at(Place place, const Case& c, const rapt_options& options, std::int64_t rows) {
+  const std::string absent = why_absent(place);
+  if (!absent.empty()) return {RAPT_UNSUPPORTED, failed(absent)};
+  try {
+    return attempt_there(c, place, options, rows);
+  } catch (const DeviceError& error) {
+    return {RAPT_DEVICE_ERROR, failed(error.what())};
+  }
+}
+
+Attempt attempt(const Case& c, const rapt_options& options, std::int64_t rows) {
+  return attempt_at(place_of(options), c, options, rows);
 }
 
 namespace {

@@ -20,8 +20,13 @@ struct Attempt {
 };
 
 // Computes and compares with the oracle (`rows` sampled rows a head, 0 = all); a planned run must
-// give the same bits.
+// give the same bits. The tensors are where the options want them. An absent device answers
+// RAPT_UNSUPPORTED, one that fails RAPT_DEVICE_ERROR; such a device is of no more use to this
+// process.
 Attempt attempt(const Case& c, const rapt_options& options, std::int64_t rows = 0);
+
+// The same with tensors at `place`.
+Attempt attempt_at(Place place, const Case& c, const rapt_options& options, std::int64_t rows = 0);
 
 // A simpler case that still fails: features dropped and sizes halved as long as `fails` says so, in
 // at most `budget` tries.

@@ -65,6 +65,16 @@ struct Errors {
   }
 };
 
+// So many of [0, size), or all where wanted is 0: evenly spread, the last among them.
+std::vector<Int> spread(Int size, Int wanted) {
+  const Int count = wanted <= 0 ? size : std::min(wanted, size);
+  std::vector<Int> chosen;
+  for (Int n = 0; n < count; ++n) {
+    chosen.push_back(count < 2 ? size - 1 : n * (size - 1) / (count - 1));
+  }
+  return chosen;
+}
+
 std::string format(const char* text, double a, double b, double c) {
   char line[200];
   std::snprintf(line, sizeof line, text, a, b, c);
@@ -79,14 +89,14 @@ class Judge {
         model_(gather_model(problem)),
         has_lse_(problem.lse.dtype != RAPT_NONE) {}
 
-  Verdict run(Int rows) {
-    for (Int b = 0; b < batch_of(problem_); ++b) {
+  Verdict run(const Sample& sample) {
+    for (const Int b : spread(batch_of(problem_), sample.sequences)) {
       from_ = gather(problem_, b);
       judge_padding();
-      choose_rows(rows);
+      rows_ = spread(from_.sequence.q_len, sample.rows);
       poisoned_ = !keys_are_finite();
       const Int group = model_.q_heads / model_.kv_heads;
-      for (Int kv_head = 0; kv_head < model_.kv_heads; ++kv_head) {
+      for (const Int kv_head : spread(model_.kv_heads, sample.kv_heads)) {
         const Yardstick yardstick(model_, from_.sequence, kv_head, problem_.q.dtype,
                                   problem_.out.dtype);
         for (Int h = kv_head * group; h < (kv_head + 1) * group; ++h) judge_head(yardstick, h);
@@ -126,15 +136,6 @@ class Judge {
     if (!zero) fail(where("out", head, i) + " sees no key and is not 0");
     if (has_lse_ && ours.lse != -INFINITY)
       fail(where("lse", head, i) + " sees no key and is not -inf");
-  }
-
-  void choose_rows(Int wanted) {
-    const Int q_len = from_.sequence.q_len;
-    rows_.clear();
-    const Int count = wanted <= 0 ? q_len : std::min(wanted, q_len);
-    for (Int n = 0; n < count; ++n) {
-      rows_.push_back(count < 2 ? q_len - 1 : n * (q_len - 1) / (count - 1));
-    }
   }
 
   // A NaN or infinity that some query of the sequence sees may reach the sequence's others too.
@@ -268,12 +269,14 @@ class Judge {
 
 }  // namespace
 
-Verdict check(const rapt_attention& problem, std::int64_t rows) { return Judge(problem).run(rows); }
+Verdict check(const rapt_attention& problem, const Sample& sample) {
+  return Judge(problem).run(sample);
+}
 
-Verdict check(const Workload& workload, std::int64_t rows) {
+Verdict check(const Workload& workload, const Sample& sample) {
   const std::string stray = workload.stray_writes();
   if (!stray.empty()) return {false, 0, INFINITY, stray};
-  return check(workload.attention(), rows);
+  return check(workload.host_attention(), sample);
 }
 
 }  // namespace rapt::kit

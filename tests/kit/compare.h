@@ -3,15 +3,12 @@
 // oracle, measured by the error that plain FP32 attention makes on the same input
 // (docs/numerics.md).
 #pragma once
-#include <cstdint>
-
 #include "kit/workload.h"
 #include "rapt/rapt.h"
 
 namespace rapt::kit {
 
-// Compares out and lse with the oracle on every row, or on `rows` sampled query rows a head (0 =
-// all).
-Verdict check(const rapt_attention& problem, std::int64_t rows = 0);
+// Compares out and lse with the oracle.
+Verdict check(const rapt_attention& problem, const Sample& sample = {});
 
 }  // namespace rapt::kit
