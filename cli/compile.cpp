@@ -18,6 +18,7 @@ using Json = nlohmann::ordered_json;
 
 struct CompileOptions {
   std::string archs;
+  std::string kernel;
   std::string preset = "common";
   std::string json;
 };
@@ -62,6 +63,7 @@ void run(const CompileOptions& options) {
   args.struct_size = sizeof args;
   args.archs = options.archs.c_str();
   args.preset = options.preset == "all" ? RAPT_PRESET_ALL : RAPT_PRESET_COMMON;
+  args.kernel = options.kernel.empty() ? nullptr : options.kernel.c_str();
   args.on_compiled = add;
   args.context = &report;
   require_ok(rapt_compile(&args));
@@ -78,6 +80,8 @@ void add_compile(CLI::App& tool, int& exit) {
   command->add_option("--arch", options->archs, "Architectures: sm_80,sm_90a")
       ->type_name("LIST")
       ->required();
+  command->add_option("--kernel", options->kernel, "Only kernels of this name: cuda/combine")
+      ->type_name("NAME");
   command
       ->add_option("--preset", options->preset,
                    "common: what usual models run; all: every configuration")

@@ -20,10 +20,12 @@ namespace fs = std::filesystem;
 using test::Child;
 using test::Scratch;
 
-std::string refusal(const char* archs, rapt_preset preset = RAPT_PRESET_COMMON) {
+std::string refusal(const char* archs, rapt_preset preset = RAPT_PRESET_COMMON,
+                    const char* kernel = nullptr) {
   rapt_compile_args args{};
   args.struct_size = sizeof args;
   args.archs = archs;
+  args.kernel = kernel;
   args.preset = preset;
   EXPECT_EQ(rapt_compile(&args), RAPT_INVALID_ARGUMENT);
   return rapt_error_message();
@@ -38,6 +40,8 @@ TEST(Compile, RefusesWhatMakesNoSense) {
   EXPECT_EQ(refusal("sm_80,ampere"),
             "archs: \"ampere\" is no architecture, sm_80 or sm_90a is one");
   EXPECT_EQ(refusal("sm_80", 2), "preset: is 2; must be one of rapt_preset");
+  EXPECT_EQ(refusal("sm_80", RAPT_PRESET_COMMON, "cuda/none"),
+            "kernel: \"cuda/none\" is compiled for none of these architectures");
 }
 
 using Wanted = decltype(CompileJob::preset);  // rapt.hpp has a Preset too
@@ -60,7 +64,7 @@ class CompileTest : public ::testing::Test {
 
   Told compile(std::vector<std::string> archs, Wanted preset = Wanted::common) const {
     Told told;
-    CompileJob job{std::move(archs), preset, {}};
+    CompileJob job{std::move(archs), preset, "cuda/stream", {}};
     job.report = [&](const CompiledKernel& kernel, std::size_t index, std::size_t count) {
       EXPECT_EQ(index, told.lines.size());
       EXPECT_LT(index, count);
@@ -129,10 +133,13 @@ TEST_F(CompileDeathTest, ThePublicVerbTellsOfEveryKernel) {
   const auto compile_and_exit = [&] {
     std::int64_t told = 0;
     std::int64_t count = -1;
-    const v0::Status status = v0::compile("sm_80", v0::Preset::common, [&](const auto& kernel) {
-      told += kernel.struct_size == sizeof(rapt_compiled) && kernel.index == told ? 1 : 0;
-      count = kernel.count;
-    });
+    const v0::Status status = v0::compile(
+        "sm_80", v0::Preset::common,
+        [&](const auto& kernel) {
+          told += kernel.struct_size == sizeof(rapt_compiled) && kernel.index == told ? 1 : 0;
+          count = kernel.count;
+        },
+        "cuda/stream");
     const bool kept = fs::exists(directory_);
     fs::remove_all(scratch_.path());
     std::exit(status && told == count && kept ? 0 : 1);

@@ -20,6 +20,7 @@ inline cuda::CUresult pretended_attribute(int* value, int which, cuda::CUdevice)
   *value = which == cuda::kComputeCapabilityMajor   ? pretended.major
            : which == cuda::kComputeCapabilityMinor ? pretended.minor
            : which == cuda::kMultiprocessorCount    ? 132
+           : which == cuda::kMaxSharedBytesPerBlock ? 232448
                                                     : 0;
   return cuda::kSuccess;
 }

@@ -408,6 +408,7 @@ typedef struct rapt_compile_args {
   rapt_preset preset;
   rapt_on_compiled on_compiled; /* null: nobody is told */
   void* context;                /* first argument of on_compiled */
+  const char* kernel;           /* only kernels of this name, "cuda/combine"; null: all */
 } rapt_compile_args;
 
 /* Fills the cache of compiled kernels (RAPT_CACHE_DIR) ahead of time, for containers and for

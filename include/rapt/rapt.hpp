@@ -580,17 +580,20 @@ inline Status prepare(const Attention& problem, const Options& options = {}) {
 }
 
 // Fills the cache of compiled kernels for CUDA architectures, "sm_80,sm_90a" say, whose GPUs need
-// not be here. `on_compiled` is told of each; it must not throw.
+// not be here; only kernels named `kernel`, if it is not null. `on_compiled` is told of each; it
+// must not throw.
 inline Status compile(const char* archs, Preset preset = Preset::common,
-                      const std::function<void(const rapt_compiled&)>& on_compiled = {}) {
+                      const std::function<void(const rapt_compiled&)>& on_compiled = {},
+                      const char* kernel = nullptr) {
   rapt_compile_args c;
   detail::begin(c);
   c.archs = archs;
   c.preset = static_cast<rapt_preset>(preset);
+  c.kernel = kernel;
   c.context = const_cast<void*>(static_cast<const void*>(&on_compiled));
-  c.on_compiled = [](void* context, const rapt_compiled* kernel) {
+  c.on_compiled = [](void* context, const rapt_compiled* compiled) {
     const auto& told = *static_cast<const std::function<void(const rapt_compiled&)>*>(context);
-    if (told) told(*kernel);
+    if (told) told(*compiled);
   };
   return Status(rapt_compile(&c));
 }

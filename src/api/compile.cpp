@@ -43,6 +43,7 @@ Status read_job(const rapt_compile_args& args, CompileJob* job) {
     return invalid(say("preset: is ", args.preset, "; must be one of rapt_preset"));
   }
   job->preset = static_cast<Preset>(args.preset);
+  job->kernel = args.kernel == nullptr ? "" : args.kernel;
   job->report = [args](const CompiledKernel& kernel, std::size_t index, std::size_t count) {
     const rapt_compiled c = told(kernel, index, count);
     if (args.on_compiled != nullptr) args.on_compiled(args.context, &c);

@@ -46,10 +46,12 @@ Status list_kernels(const CompileJob& job, std::vector<KernelKey>& keys) {
     if (!parse_arch(name, arch)) {
       return invalid("archs: \"" + name + "\" is no architecture, sm_80 or sm_90a is one");
     }
-    const std::vector<KernelKey> of_arch = kernels_ahead(job.preset, arch);
-    keys.insert(keys.end(), of_arch.begin(), of_arch.end());
+    for (const KernelKey& key : kernels_ahead(job.preset, arch)) {
+      if (job.kernel.empty() || job.kernel == key.family->name) keys.push_back(key);
+    }
   }
-  return {};
+  if (!keys.empty()) return {};
+  return invalid("kernel: \"" + job.kernel + "\" is compiled for none of these architectures");
 }
 
 // Compiles a list on threads of its own; its end lets them finish what they are at, no more.
