@@ -70,13 +70,6 @@ __device__ __forceinline__ float ex2(float x) {
   return y;
 }
 
-// 9.7.3.20 lg2.approx, absolute error 2^-22 near 1.
-__device__ __forceinline__ float lg2(float x) {
-  float y;
-  asm("lg2.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
 // 9.7.13.1 bar.sync of `threads` threads on named barrier `id`.
 __device__ __forceinline__ void bar_sync(int id, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");

@@ -90,7 +90,7 @@ __device__ __forceinline__ RowEnd end_row(const ForwardParams& p, float maximum,
   }
   float keep = 1.0f;
   if constexpr (C.dropout) keep = 256.0f / static_cast<float>(p.dropout_keep);
-  return {weight * keep / denominator, fmaf(ptx::lg2(denominator), kLn2, maximum)};
+  return {weight * keep / denominator, maximum + logf(denominator)};
 }
 
 }  // namespace rapt::kernels

@@ -18,7 +18,6 @@ constexpr bool kHasCpAsync = false;
 
 constexpr float kInfinity = __builtin_bit_cast(float, 0x7f800000u);
 constexpr float kLog2E = 1.44269504088896341f;
-constexpr float kLn2 = 0.69314718055994531f;
 constexpr i64 kUnbounded = 0x7fffffffffffffffLL;
 
 __device__ __forceinline__ i64 clamp(i64 x, i64 low, i64 high) {

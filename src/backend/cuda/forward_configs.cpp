@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-// Tiles are candidates in order of preference, the first that fits the device's shared memory wins.
+// The first candidate that fits the device's shared memory is the tile.
 #include "backend/cuda/forward_configs.h"
 
 #include <algorithm>
@@ -42,39 +42,46 @@ bool has_band(const Problem& p) {
   return p.mask_left != RAPT_UNBOUNDED || p.mask_right != RAPT_UNBOUNDED;
 }
 
+// Candidates in order of preference. No vector: a warm launch allocates nothing.
+struct Tiles {
+  Tile at[10];
+  int count = 0;
+
+  void add(const Tile& tile) { at[count++] = tile; }
+};
+
 // A decode step's few rows: groups of warps share out the keys.
-std::vector<Tile> short_tiles(std::int64_t rows, int head_dim) {
-  if (rows > 64) return {};
+void add_short_tiles(std::int64_t rows, int head_dim, Tiles& tiles) {
+  if (rows > 64) return;
   const int warps_q = rows <= 16 ? 1 : (rows <= 32 ? 2 : 4);
-  std::vector<Tile> tiles;
   for (int warps_kv = 8 / warps_q; warps_kv >= 1; warps_kv /= 2) {
     if (head_dim * warps_kv > 1024) continue;  // several blocks to a multiprocessor
-    tiles.push_back({1, warps_q, warps_kv, 16});
+    tiles.add({1, warps_q, warps_kv, 16});
   }
-  return tiles;
 }
 
 // Measured on an H200, docs/lab/cuda_portable.md. Features of the score want registers, which a
 // second fragment of rows would take.
-std::vector<Tile> portable_tiles(std::int64_t rows, int dim, bool natural) {
-  std::vector<Tile> tiles = short_tiles(rows, dim);
-  if (dim <= 128 && !natural) tiles.push_back({2, 4, 1, 64});
+Tiles portable_tiles(std::int64_t rows, int dim, bool natural) {
+  Tiles tiles;
+  add_short_tiles(rows, dim, tiles);
+  if (dim <= 128 && !natural) tiles.add({2, 4, 1, 64});
   if (dim <= 256) {
-    tiles.push_back({1, 8, 1, 64});
-    tiles.push_back({1, 4, 1, 32});
+    tiles.add({1, 8, 1, 64});
+    tiles.add({1, 4, 1, 32});
   }
-  tiles.push_back({1, 2, 1, 32});
-  tiles.push_back({1, 2, 1, 16});
+  tiles.add({1, 2, 1, 32});
+  tiles.add({1, 2, 1, 16});
   return tiles;
 }
 
-std::vector<Tile> fma_tiles(std::int64_t rows, int dim, bool natural) {
-  std::vector<Tile> tiles;
-  if (rows <= 16) tiles.push_back({1, 1, 1, 32});
-  if (dim <= 128 && !natural && rows > 64) tiles.push_back({2, 4, 1, 64});
-  tiles.push_back({1, 4, 1, 64});
-  tiles.push_back({1, 2, 1, 32});
-  tiles.push_back({1, 1, 1, 16});
+Tiles fma_tiles(std::int64_t rows, int dim, bool natural) {
+  Tiles tiles;
+  if (rows <= 16) tiles.add({1, 1, 1, 32});
+  if (dim <= 128 && !natural && rows > 64) tiles.add({2, 4, 1, 64});
+  tiles.add({1, 4, 1, 64});
+  tiles.add({1, 2, 1, 32});
+  tiles.add({1, 1, 1, 16});
   return tiles;
 }
 
@@ -146,8 +153,10 @@ bool configure_tile(ForwardKind kind, const Problem& p, std::int64_t q_len,
   if (kind == ForwardKind::fma) c.value_dim = pitch(c.value_dim);  // 64 columns a step
   const int dim = std::max(c.head_dim, c.value_dim);
   const bool natural = wants_natural_scores(p);
-  for (const Tile& tile : kind == ForwardKind::portable ? portable_tiles(rows, dim, natural)
-                                                        : fma_tiles(rows, dim, natural)) {
+  const Tiles tiles = kind == ForwardKind::portable ? portable_tiles(rows, dim, natural)
+                                                    : fma_tiles(rows, dim, natural);
+  for (int i = 0; i < tiles.count; ++i) {
+    const Tile& tile = tiles.at[i];
     c.row_frags = tile.row_frags;
     c.warps_q = tile.warps_q;
     c.warps_kv = tile.warps_kv;
