@@ -174,7 +174,8 @@ class Judge {
       truths.push_back(std::move(t));
     }
     out.floor = 2 * ulp(problem_.out.dtype, largest_out) + underflow();
-    lse.floor = 4 * ulp(RAPT_FP32, std::max(largest_lse, 1.0));
+    const int lse_ulps = problem_.q.dtype == RAPT_FP32 ? 4 : 8;  // docs/numerics.md
+    lse.floor = lse_ulps * ulp(RAPT_FP32, std::max(largest_lse, 1.0));
     measure(yardstick, head, truths, out, lse);
     judge_errors(head, out);
     if (has_lse_) judge_errors(head, lse);
