@@ -18,6 +18,23 @@ __device__ __forceinline__ u32 chunk_offset(int row, int chunk) {
   return static_cast<u32>(row * pitch * 2 + (chunk ^ (row & 7)) * 16);
 }
 
+// One lane's row of a tile as ldmatrix reads it, from chunk `odd` (0 or 1) on in steps of two
+// chunks: the swizzle is then one exclusive or, of which there are four different ones. The tile
+// begins on 128 bytes.
+template <int pitch>
+struct LaneRow {
+  u32 at;
+
+  __device__ __forceinline__ LaneRow(u32 tile, int row, int odd)
+      : at(tile + static_cast<u32>(row * pitch * 2 + (odd ^ (row & 7)) * 16)) {}
+
+  // Two chunks a step; `rows` (a multiple of 8) further down.
+  __device__ __forceinline__ u32 address(int step, int rows = 0) const {
+    return (at ^ static_cast<u32>(step % 4 * 32)) +
+           static_cast<u32>(step / 4 * 128 + rows * pitch * 2);
+  }
+};
+
 // Eight elements that fetch(i) names, as the 16 bytes of a chunk.
 template <class Fetch>
 __device__ __forceinline__ void store_chunk(u32 to, Fetch fetch) {
@@ -49,6 +66,7 @@ struct KvLoad {
   static __device__ __forceinline__ void copy(const ForwardParams& p, const Sequence& s,
                                               const KvSide<C>& side, const Range& block,
                                               int first_column, u32 tile, int thread) {
+    // Unrolled in full its addresses would spill at D128.
     for (int i = thread; i < C.block_kv * kChunks; i += threads) {
       const int row = i / kChunks, chunk = i % kChunks, key = block.begin + row;
       const bool valid = key < block.end && first_column + chunk * 8 < side.dim;

@@ -62,9 +62,10 @@ void add_short_tiles(std::int64_t rows, int head_dim, Tiles& tiles) {
 
 // Measured on an H200, docs/lab/cuda_portable.md. Features of the score want registers, which a
 // second fragment of rows would take.
-Tiles portable_tiles(std::int64_t rows, int dim, bool natural) {
+Tiles portable_tiles(std::int64_t rows, int dim, bool natural, bool band) {
   Tiles tiles;
   add_short_tiles(rows, dim, tiles);
+  if (dim <= 64 && !natural && !band) tiles.add({2, 4, 1, 128});
   if (dim <= 128 && !natural) tiles.add({2, 4, 1, 64});
   if (dim <= 256) {
     tiles.add({1, 8, 1, 64});
@@ -153,8 +154,9 @@ bool configure_tile(ForwardKind kind, const Problem& p, std::int64_t q_len,
   if (kind == ForwardKind::fma) c.value_dim = pitch(c.value_dim);  // 64 columns a step
   const int dim = std::max(c.head_dim, c.value_dim);
   const bool natural = wants_natural_scores(p);
-  const Tiles tiles = kind == ForwardKind::portable ? portable_tiles(rows, dim, natural)
-                                                    : fma_tiles(rows, dim, natural);
+  const Tiles tiles = kind == ForwardKind::portable
+                          ? portable_tiles(rows, dim, natural, has_band(p))
+                          : fma_tiles(rows, dim, natural);
   for (int i = 0; i < tiles.count; ++i) {
     const Tile& tile = tiles.at[i];
     c.row_frags = tile.row_frags;
