@@ -224,7 +224,7 @@ std::string refuse_forward(ForwardKind kind, const Problem& p, const Device& dev
 Grain forward_grain(ForwardKind kind, const Problem& p, const Device& device) {
   ForwardConfig config;
   if (!configure_tile(kind, p, p.q_len, limits_of(device), &config)) return {};
-  return grain_of(config, limits_of(device));
+  return grain_of(config, p.kv_len, limits_of(device));
 }
 
 std::size_t forward_workspace_bytes(const Problem& p, std::int64_t partial_rows) {

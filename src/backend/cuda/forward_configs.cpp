@@ -199,12 +199,14 @@ ForwardConfig combine_config(const ForwardConfig& config) {
   return c;
 }
 
-// Two blocks a multiprocessor are wanted before keys are split, and 128 keys are worth a split.
-Grain grain_of(const ForwardConfig& c, const ForwardLimits& limits) {
+// Two blocks a multiprocessor are enough. A split is worth a quarter of the keys while they are few,
+// 512 of them when they are many: at 1 x 8192 on an H200 16 splits take 19.6 us, 32 take 23.6; at
+// 1 x 512 four take 11.2, one 14.7.
+Grain grain_of(const ForwardConfig& c, std::int64_t kv_len, const ForwardLimits& limits) {
   Grain grain;
   grain.rows = block_q(c);
   grain.block_kv = std::int64_t{c.block_kv} * c.warps_kv;
-  grain.split_keys = std::max<std::int64_t>(128, grain.block_kv);
+  grain.split_keys = std::clamp<std::int64_t>(kv_len / 4, 128, 512);
   grain.split_items = std::int64_t{2} * limits.multiprocessors;
   return grain;
 }

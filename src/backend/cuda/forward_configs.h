@@ -42,7 +42,8 @@ void configure_features(const Problem& problem, kernels::ForwardConfig* config);
 kernels::ForwardConfig combine_config(const kernels::ForwardConfig& config);
 
 // How a problem is divided for the tile.
-Grain grain_of(const kernels::ForwardConfig& config, const ForwardLimits& limits);
+Grain grain_of(const kernels::ForwardConfig& config, std::int64_t kv_len,
+               const ForwardLimits& limits);
 
 std::uint32_t threads_of(ForwardKind kind, const kernels::ForwardConfig& config);
 std::uint32_t shared_bytes_of(ForwardKind kind, const kernels::ForwardConfig& config);
