@@ -62,11 +62,11 @@ void add_short_tiles(std::int64_t rows, int head_dim, Tiles& tiles) {
 
 // Measured on an H200, docs/lab/cuda_portable.md. Features of the score want registers, which a
 // second fragment of rows would take.
-Tiles portable_tiles(std::int64_t rows, int dim, bool natural, bool band) {
+Tiles portable_tiles(std::int64_t rows, int dim, bool heavy, bool band) {
   Tiles tiles;
   add_short_tiles(rows, dim, tiles);
-  if (dim <= 64 && !natural && !band) tiles.add({2, 4, 1, 128});
-  if (dim <= 128 && !natural) tiles.add({2, 4, 1, 64});
+  if (dim <= 64 && !heavy && !band) tiles.add({2, 4, 1, 128});
+  if (dim <= 128 && !heavy) tiles.add({2, 4, 1, 64});
   if (dim <= 256) {
     tiles.add({1, 8, 1, 64});
     tiles.add({1, 4, 1, 32});
@@ -76,10 +76,10 @@ Tiles portable_tiles(std::int64_t rows, int dim, bool natural, bool band) {
   return tiles;
 }
 
-Tiles fma_tiles(std::int64_t rows, int dim, bool natural) {
+Tiles fma_tiles(std::int64_t rows, int dim, bool heavy) {
   Tiles tiles;
   if (rows <= 16) tiles.add({1, 1, 1, 32});
-  if (dim <= 128 && !natural && rows > 64) tiles.add({2, 4, 1, 64});
+  if (dim <= 128 && !heavy && rows > 64) tiles.add({2, 4, 1, 64});
   tiles.add({1, 4, 1, 64});
   tiles.add({1, 2, 1, 32});
   tiles.add({1, 1, 1, 16});
@@ -153,10 +153,9 @@ bool configure_tile(ForwardKind kind, const Problem& p, std::int64_t q_len,
   c.value_dim = std::min(round_up(p.value_dim), kMostColumns);
   if (kind == ForwardKind::fma) c.value_dim = pitch(c.value_dim);  // 64 columns a step
   const int dim = std::max(c.head_dim, c.value_dim);
-  const bool natural = wants_natural_scores(p);
-  const Tiles tiles = kind == ForwardKind::portable
-                          ? portable_tiles(rows, dim, natural, has_band(p))
-                          : fma_tiles(rows, dim, natural);
+  const bool heavy = wants_natural_scores(p) || p.dropout_keep < 256;
+  const Tiles tiles = kind == ForwardKind::portable ? portable_tiles(rows, dim, heavy, has_band(p))
+                                                    : fma_tiles(rows, dim, heavy);
   for (int i = 0; i < tiles.count; ++i) {
     const Tile& tile = tiles.at[i];
     c.row_frags = tile.row_frags;
@@ -199,9 +198,9 @@ ForwardConfig combine_config(const ForwardConfig& config) {
   return c;
 }
 
-// Two blocks a multiprocessor are enough. A split is worth a quarter of the keys while they are few,
-// 512 of them when they are many: at 1 x 8192 on an H200 16 splits take 19.6 us, 32 take 23.6; at
-// 1 x 512 four take 11.2, one 14.7.
+// Two blocks a multiprocessor are enough. A split is worth a quarter of the keys while they are
+// few, 512 of them when they are many: at 1 x 8192 on an H200 16 splits take 19.6 us, 32 take 23.6;
+// at 1 x 512 four take 11.2, one 14.7.
 Grain grain_of(const ForwardConfig& c, std::int64_t kv_len, const ForwardLimits& limits) {
   Grain grain;
   grain.rows = block_q(c);
