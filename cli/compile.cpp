@@ -21,16 +21,17 @@ struct CompileOptions {
   std::string kernel;
   std::string preset = "common";
   std::string json;
+  bool list = false;
 };
 
 struct Report {
   bool prints = true;
+  bool lists = false;
   Progress progress;
   Json kernels = Json::array();
 };
 
-void print(const rapt_compiled& kernel) {
-  std::printf("%s  %s  %s\n", kernel.arch, kernel.kernel, kernel.config);
+void print_resources(const rapt_compiled& kernel) {
   std::printf("  %d registers, %d bytes spilled, %d bytes of shared memory, ",
               static_cast<int>(kernel.registers), static_cast<int>(kernel.spill_bytes),
               static_cast<int>(kernel.shared_bytes));
@@ -43,10 +44,11 @@ void print(const rapt_compiled& kernel) {
 
 void add(void* context, const rapt_compiled* kernel) {
   Report& report = *static_cast<Report*>(context);
-  report.progress.show("compiled " + std::to_string(kernel->index + 1) + " of " +
-                       std::to_string(kernel->count) + ": " + kernel->kernel + " for " +
-                       kernel->arch);
-  if (report.prints) print(*kernel);
+  report.progress.show(std::string(report.lists ? "listed " : "compiled ") +
+                       std::to_string(kernel->index + 1) + " of " + std::to_string(kernel->count) +
+                       ": " + kernel->kernel + " for " + kernel->arch);
+  if (report.prints) std::printf("%s  %s  %s\n", kernel->arch, kernel->kernel, kernel->config);
+  if (report.prints && !report.lists) print_resources(*kernel);
   report.kernels.push_back({{"kernel", kernel->kernel},
                             {"arch", kernel->arch},
                             {"config", kernel->config},
@@ -59,11 +61,13 @@ void add(void* context, const rapt_compiled* kernel) {
 void run(const CompileOptions& options) {
   Report report;
   report.prints = options.json != "-";
+  report.lists = options.list;
   rapt_compile_args args{};
   args.struct_size = sizeof args;
   args.archs = options.archs.c_str();
   args.preset = options.preset == "all" ? RAPT_PRESET_ALL : RAPT_PRESET_COMMON;
   args.kernel = options.kernel.empty() ? nullptr : options.kernel.c_str();
+  args.list_only = options.list ? 1 : 0;
   args.on_compiled = add;
   args.context = &report;
   require_ok(rapt_compile(&args));
@@ -80,8 +84,11 @@ void add_compile(CLI::App& tool, int& exit) {
   command->add_option("--arch", options->archs, "Architectures: sm_80,sm_90a")
       ->type_name("LIST")
       ->required();
-  command->add_option("--kernel", options->kernel, "Only kernels of this name: cuda/combine")
+  command
+      ->add_option("--kernel", options->kernel,
+                   "Only kernels of this name, cuda/combine, or of a name and configuration")
       ->type_name("NAME");
+  command->add_flag("--list", options->list, "Compile nothing, only list the kernels");
   command
       ->add_option("--preset", options->preset,
                    "common: what usual models run; all: every configuration")

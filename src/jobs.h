@@ -89,9 +89,10 @@ struct CompiledKernel {
 struct CompileJob {
   std::vector<std::string> archs;
   Preset preset = Preset::common;
-  std::string kernel = {};  // only kernels of this name; "" = all
+  std::string kernel = {};  // only those of this name, or this name and configuration; "" = all
   // Told of each kernel in the order of the list, on the caller's thread.
   std::function<void(const CompiledKernel&, std::size_t index, std::size_t count)> report;
+  bool list_only = false;  // report without compiling
 };
 
 }  // namespace rapt

@@ -42,6 +42,12 @@ TEST(Compile, RefusesWhatMakesNoSense) {
   EXPECT_EQ(refusal("sm_80", 2), "preset: is 2; must be one of rapt_preset");
   EXPECT_EQ(refusal("sm_80", RAPT_PRESET_COMMON, "cuda/none"),
             "kernel: \"cuda/none\" is compiled for none of these architectures");
+  rapt_compile_args args{};
+  args.struct_size = sizeof args;
+  args.archs = "sm_80";
+  args.list_only = 2;
+  EXPECT_EQ(rapt_compile(&args), RAPT_INVALID_ARGUMENT);
+  EXPECT_STREQ(rapt_error_message(), "list_only: is 2; must be 0 or 1");
 }
 
 using Wanted = decltype(CompileJob::preset);  // rapt.hpp has a Preset too
@@ -107,6 +113,27 @@ TEST_F(CompileTest, AllHoldsWhatIsCommon) {
   EXPECT_EQ(all.code, RAPT_OK) << all.sentence;
   EXPECT_GT(all.lines.size(), common.lines.size());
   EXPECT_EQ(common.compiled, 0U);
+}
+
+TEST(Compile, ListsWithoutCompiling) {
+  const auto list = [](const char* kernel) {
+    std::vector<std::string> lines;
+    const v0::Status status = v0::compile(
+        "sm_80,sm_90a", v0::Preset::all,
+        [&](const auto& told) {
+          EXPECT_EQ(told.registers, 0);
+          lines.push_back(std::string(told.arch) + " " + told.kernel + " " + told.config);
+        },
+        kernel, true);
+    EXPECT_TRUE(status) << status.message();
+    return lines;
+  };
+  const auto stream = list("cuda/stream");
+  EXPECT_GT(list(nullptr).size(), stream.size());
+  ASSERT_GT(stream.size(), 2U);
+  EXPECT_EQ(list("cuda/stream kind=0 threads=256 loads=4"),
+            (std::vector<std::string>{"sm_80 cuda/stream kind=0 threads=256 loads=4",
+                                      "sm_90a cuda/stream kind=0 threads=256 loads=4"}));
 }
 
 TEST_F(CompileTest, StopsWhereNothingCanBeKept) {

@@ -51,6 +51,11 @@ def source_hash(root):
     """SHA-256 over the names and the stripped text of every source that the record speaks of."""
     files = [path for folder in SOURCES for path in (root / folder).rglob("*")
              if path.suffix in CODE and path.is_file()]
+    return hash_of(root, files)
+
+
+def hash_of(root, files):
+    """SHA-256 over the files' names below root and their stripped text."""
     digest = hashlib.sha256()
     for name, path in sorted((path.relative_to(root).as_posix(), path) for path in files):
         code = stripped(path.read_text()).encode()

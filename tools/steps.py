@@ -279,6 +279,13 @@ def cxx_files(*rooms):
     return [str(path.relative_to(ROOT)) for path in sorted(paths)]
 
 
+def step_ledger(context):
+    """No CUDA kernel takes more of a GPU than the ledger says: a fixed sample, or all."""
+    extent = ["--all"] if context.mode == "full" else []
+    context.run(PYTHON, "tools/ledger.py", "--check", *extent)
+    return one()
+
+
 def step_format(context):
     context.run("clang-format-19", "--dry-run", "-Werror", *cxx_files(*CXX_ROOMS))
     return one()
@@ -330,6 +337,8 @@ STEPS = [
     Step("fuzz", "libFuzzer on the C structs and the file reader", step_fuzz, needs_build=False),
     Step("coverage", "every line of the validation has a test", step_coverage, needs_build=False),
     Step("install", "find_package and pkg-config, shared and static", step_install),
+    Step("ledger", "CUDA kernels against kernels/cuda/ledger.tsv: no register more, no new spill",
+         step_ledger),
     Step("unit", "rapt_tests", step_unit, ALWAYS),
     Step("python", "tests/*_test.py: Python, command line, layers, budgets, examples", step_python,
          ALWAYS),

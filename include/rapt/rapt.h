@@ -408,7 +408,8 @@ typedef struct rapt_compile_args {
   rapt_preset preset;
   rapt_on_compiled on_compiled; /* null: nobody is told */
   void* context;                /* first argument of on_compiled */
-  const char* kernel;           /* only kernels of this name, "cuda/combine"; null: all */
+  const char* kernel;           /* only "cuda/combine", or "cuda/combine CONFIG"; null: all */
+  int32_t list_only;            /* 1: tells of the kernels and compiles none */
 } rapt_compile_args;
 
 /* Fills the cache of compiled kernels (RAPT_CACHE_DIR) ahead of time, for containers and for

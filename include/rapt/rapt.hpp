@@ -580,16 +580,17 @@ inline Status prepare(const Attention& problem, const Options& options = {}) {
 }
 
 // Fills the cache of compiled kernels for CUDA architectures, "sm_80,sm_90a" say, whose GPUs need
-// not be here; only kernels named `kernel`, if it is not null. `on_compiled` is told of each; it
-// must not throw.
+// not be here; only kernels named `kernel`, if it is not null ("cuda/combine", or behind it a
+// configuration). `on_compiled` is told of each; it must not throw. `list_only` compiles nothing.
 inline Status compile(const char* archs, Preset preset = Preset::common,
                       const std::function<void(const rapt_compiled&)>& on_compiled = {},
-                      const char* kernel = nullptr) {
+                      const char* kernel = nullptr, bool list_only = false) {
   rapt_compile_args c;
   detail::begin(c);
   c.archs = archs;
   c.preset = static_cast<rapt_preset>(preset);
   c.kernel = kernel;
+  c.list_only = list_only ? 1 : 0;
   c.context = const_cast<void*>(static_cast<const void*>(&on_compiled));
   c.on_compiled = [](void* context, const rapt_compiled* compiled) {
     const auto& told = *static_cast<const std::function<void(const rapt_compiled&)>*>(context);

@@ -42,7 +42,11 @@ Status read_job(const rapt_compile_args& args, CompileJob* job) {
   if (args.preset != RAPT_PRESET_COMMON && args.preset != RAPT_PRESET_ALL) {
     return invalid(say("preset: is ", args.preset, "; must be one of rapt_preset"));
   }
+  if (args.list_only != 0 && args.list_only != 1) {
+    return invalid(say("list_only: is ", args.list_only, "; must be 0 or 1"));
+  }
   job->preset = static_cast<Preset>(args.preset);
+  job->list_only = args.list_only == 1;
   job->kernel = args.kernel == nullptr ? "" : args.kernel;
   job->report = [args](const CompiledKernel& kernel, std::size_t index, std::size_t count) {
     const rapt_compiled c = told(kernel, index, count);

@@ -80,7 +80,7 @@ inline constexpr std::size_t kFirstSize<rapt_merge_args> =
     offsetof(rapt_merge_args, merged_lse) + sizeof(rapt_merge_args::merged_lse);
 template <>
 inline constexpr std::size_t kFirstSize<rapt_compile_args> =
-    offsetof(rapt_compile_args, kernel) + sizeof(rapt_compile_args::kernel);
+    offsetof(rapt_compile_args, list_only) + sizeof(rapt_compile_args::list_only);
 template <>
 inline constexpr std::size_t kFirstSize<rapt_device_info> =
     offsetof(rapt_device_info, workers) + sizeof(rapt_device_info::workers);

@@ -23,6 +23,14 @@ struct Outcome {
   CompiledKernel kernel;
 };
 
+CompiledKernel described(const KernelKey& key) {
+  CompiledKernel told;
+  told.kernel = key.family->name;
+  told.arch = key.arch.name();
+  told.config = key.family->words(key.config.data());
+  return told;
+}
+
 Status compile_one(const Compiler& compiler, const KernelKey& key, CompiledKernel& told) {
   Source source;
   Cubin cubin;
@@ -30,14 +38,18 @@ Status compile_one(const Compiler& compiler, const KernelKey& key, CompiledKerne
   RAPT_RETURN_IF_ERROR(compiler.compile(source, key.arch, cubin));
   if (!cubin.not_kept.empty()) return invalid(cubin.not_kept);
   const Resources& used = cubin.resources;
-  told.kernel = key.family->name;
-  told.arch = key.arch.name();
-  told.config = key.family->words(key.config.data());
+  told = described(key);
   told.registers = used.registers;
   told.spill_bytes = used.spill_store_bytes + used.spill_load_bytes;
   told.shared_bytes = used.shared_bytes + static_cast<std::int32_t>(source.shared_bytes);
   told.compile_ms = cubin.compile_ms;
   return {};
+}
+
+bool wanted(const CompileJob& job, const KernelKey& key) {
+  if (job.kernel.empty() || job.kernel == key.family->name) return true;
+  const CompiledKernel kernel = described(key);
+  return job.kernel == kernel.kernel + " " + kernel.config;
 }
 
 Status list_kernels(const CompileJob& job, std::vector<KernelKey>& keys) {
@@ -47,7 +59,7 @@ Status list_kernels(const CompileJob& job, std::vector<KernelKey>& keys) {
       return invalid("archs: \"" + name + "\" is no architecture, sm_80 or sm_90a is one");
     }
     for (const KernelKey& key : kernels_ahead(job.preset, arch)) {
-      if (job.kernel.empty() || job.kernel == key.family->name) keys.push_back(key);
+      if (wanted(job, key)) keys.push_back(key);
     }
   }
   if (!keys.empty()) return {};
@@ -95,6 +107,10 @@ class Crew {
 Status compile_ahead(const Compiler& compiler, const CompileJob& job) {
   std::vector<KernelKey> keys;
   RAPT_RETURN_IF_ERROR(list_kernels(job, keys));
+  if (job.list_only) {
+    for (std::size_t i = 0; i < keys.size(); ++i) job.report(described(keys[i]), i, keys.size());
+    return {};
+  }
   Crew crew(compiler, keys);
   for (std::size_t i = 0; i < keys.size(); ++i) {
     const Outcome outcome = crew.take(i);
