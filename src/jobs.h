@@ -42,6 +42,7 @@ struct AppendJob {
   Indices slots;  // INT64 [tokens]; -1 skips
   RopeTables rope;
   DeviceKind device_kind = DeviceKind::cpu;
+  std::int32_t device_index = 0;
 };
 
 // Copies or clears whole pages. A page is `rank` strided dimensions behind the page dimension.
@@ -55,11 +56,18 @@ struct PageJob {
   void* to = nullptr;
   std::int64_t from_page_stride = 0;
   std::int64_t to_page_stride = 0;
+  std::int64_t from_pages = 0;  // in the caches
+  std::int64_t to_pages = 0;
   std::int64_t count = 0;
   const std::int64_t* sources = nullptr;  // page of move i: sources[i * index_stride]
   const std::int64_t* targets = nullptr;
   std::int64_t index_stride = 1;
-  DeviceKind device_kind = DeviceKind::cpu;
+  DeviceKind device_kind = DeviceKind::cpu;  // whose work it is
+  std::int32_t device_index = 0;
+  // Swaps: one of the caches, and the indices, may be in host memory.
+  DeviceKind from_kind = DeviceKind::cpu;
+  DeviceKind to_kind = DeviceKind::cpu;
+  DeviceKind index_kind = DeviceKind::cpu;
 };
 
 struct MergeJob {
@@ -70,6 +78,7 @@ struct MergeJob {
   Rows merged_out;
   Rows merged_lse;  // null data = not wanted
   DeviceKind device_kind = DeviceKind::cpu;
+  std::int32_t device_index = 0;
 };
 
 // Which configurations are compiled ahead: what usual models run, or every one there is.

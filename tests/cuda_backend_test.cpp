@@ -154,6 +154,27 @@ TEST_F(CudaBackendTest, RefusesADeviceThatIsNotThere) {
   }
 }
 
+TEST_F(CudaBackendTest, RefusesVerbsOnADeviceThatIsNotThere) {
+  const Backend& backend = with({});
+  AppendJob append;
+  PageJob pages;
+  MergeJob merge;
+  append.device_index = pages.device_index = merge.device_index = 2;
+  const std::string where = "is on CUDA device 2, this machine has 2";
+  EXPECT_EQ(backend.append(append, {}).sentence(), "k_cache: " + where);
+  EXPECT_EQ(backend.move_pages(pages, {}).sentence(), "cache: " + where);
+  EXPECT_EQ(backend.merge(merge, {}).sentence(), "out[0]: " + where);
+}
+
+TEST_F(CudaBackendTest, RefusesVerbsWithoutACompilerAndOnOldArchitectures) {
+  const Status status = with({}).append({}, {});
+  EXPECT_EQ(status.code(), RAPT_UNSUPPORTED);
+  EXPECT_TRUE(status.sentence().starts_with(kNoCompiler)) << status.sentence();
+  ship_a_kernel();
+  EXPECT_EQ(with({.major = 6, .minor = 1}).merge({}, {}).sentence(),
+            "device: is of sm_61, kernels want sm_70 or newer");
+}
+
 TEST_F(CudaBackendTest, RefusesElementTypes) {
   ship_a_kernel();
   const Backend& backend = with({});

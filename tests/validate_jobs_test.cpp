@@ -168,6 +168,8 @@ TEST(ValidateAppend, RefusesRope) {
        [](ValidAppend& v) { v.rope.positions.dtype = RAPT_UINT32; }},
       {"rope.positions: tokens is 2, k has 3",
        [](ValidAppend& v) { v.rope.positions.shape[0] = 2; }},
+      {"rope.cos: positions is 0; must be 1 or more",
+       [](ValidAppend& v) { v.rope.cos.shape[0] = v.rope.sin.shape[0] = 0; }},
       {"rope.positions: token 1 is 5, rope.cos has 5",
        [](ValidAppend& v) { int32_at(v.rope.positions, 1) = 5; }},
       {"rope.positions: token 2 is -1, rope.cos has 5",
@@ -297,6 +299,30 @@ TEST(ValidatePages, RefusesSwaps) {
        &ValidPages::swap},
       {"pairs: is on device 1:0, from on 0:0",
        [](ValidPages& v) { v.pairs.device_kind = RAPT_CUDA; }, &ValidPages::swap},
+      {"pairs: entry 0[1] is 3, there are 3 pages",  // pairs in host memory are read
+       [](ValidPages& v) {
+         v.cache.device_kind = RAPT_VULKAN;
+         v.set_pair(0, 0, 3);
+       },
+       &ValidPages::swap},
+      {"pairs: is on device 1:0, from on 2:0",
+       [](ValidPages& v) {
+         v.cache.device_kind = RAPT_VULKAN;
+         v.pairs.device_kind = RAPT_CUDA;
+       },
+       &ValidPages::swap},
+      {"to: is on device 2:1, from on 2:0",
+       [](ValidPages& v) {
+         v.cache.device_kind = v.other.device_kind = RAPT_VULKAN;
+         v.other.device_index = 1;
+       },
+       &ValidPages::swap},
+      {"to: is on vulkan, which this build does not run on",  // pairs there are not read
+       [](ValidPages& v) {
+         v.other.device_kind = v.pairs.device_kind = RAPT_VULKAN;
+         v.set_pair(0, 0, 3);
+       },
+       &ValidPages::swap, RAPT_UNSUPPORTED},
       {"to: is on vulkan, which this build does not run on",  // swapped out of a GPU
        [](ValidPages& v) { v.cache.device_kind = RAPT_VULKAN; }, &ValidPages::swap,
        RAPT_UNSUPPORTED},

@@ -434,7 +434,8 @@ typedef struct rapt_rope {
 } rapt_rope;
 
 /* Writes new tokens into a paged cache. Slot s is row s mod page_size of page s / page_size; -1
- * skips the token. Two tokens may not name one slot. */
+ * skips the token. Two tokens may not name one slot. On a device every tensor is in its memory;
+ * what a host would refuse of slots and positions is skipped or clamped there. */
 typedef struct rapt_append_args {
   size_t struct_size;
   rapt_tensor k;       /* [tokens, kv_heads, head_dim], the cache's dtype */
@@ -452,12 +453,16 @@ RAPT_API rapt_status rapt_append(const rapt_append_args* args, const rapt_option
 
 /* Within one cache, copies page pairs[i][0] onto page pairs[i][1], for all i as if at once: no page
  * may be written twice, nor both read and written. `cache` is K or V in any layout (pages
- * outermost); `pairs` is INT64 [n, 2]. */
+ * outermost); `pairs` is INT64 [n, 2], in the memory of the cache's device. There, moves between
+ * pages that do not exist are skipped. */
 RAPT_API rapt_status rapt_copy_pages(const rapt_tensor* cache, const rapt_tensor* pairs,
                                      const rapt_options* options);
 
 /* From one cache into another of the same page shape and dtype (swap out to host memory, swap in):
- * page pairs[i][0] of `from` onto page pairs[i][1] of `to`. No page may be written twice. */
+ * page pairs[i][0] of `from` onto page pairs[i][1] of `to`. No page may be written twice. Between a
+ * device and host memory, pairs are best in host memory: a device's are read back first, which
+ * waits for the stream. Pinned host memory is copied in the order of the stream, and must last
+ * until then. */
 RAPT_API rapt_status rapt_swap_pages(const rapt_tensor* from, const rapt_tensor* to,
                                      const rapt_tensor* pairs, const rapt_options* options);
 

@@ -2,10 +2,9 @@
 // What a forward kernel is compiled for: what changes registers or instructions, and nothing else.
 // Read by the host's compiler and by NVRTC; its bytes name the kernel in memory and on disk.
 #pragma once
+#include "element.h"
 
 namespace rapt::kernels {
-
-enum class Element : int { fp32 = 0, fp16 = 1, bf16 = 2 };
 
 // How K and V are found (kit/kv_source.cuh).
 enum class KvKind : int {
@@ -56,8 +55,6 @@ struct ForwardConfig {
     visit("split", &ForwardConfig::split);
   }
 };
-
-constexpr int element_bytes(Element e) { return e == Element::fp32 ? 4 : 2; }
 
 // Query rows of one block.
 constexpr int block_q(const ForwardConfig& c) { return 16 * c.row_frags * c.warps_q; }

@@ -2,37 +2,9 @@
 // What a forward kernel is launched with: lengths, strides, pointers and how the work is divided.
 // Read by the host's compiler and by NVRTC. Strides are in elements.
 #pragma once
+#include "view_params.h"
 
 namespace rapt::kernels {
-
-// Element (batch, token, head, 0) of q, k, v, out or lse; ragged tensors have batch stride 0.
-struct RowsParam {
-  void* data;
-  long long batch_stride;
-  long long token_stride;
-  long long head_stride;
-};
-
-// A cache in pages. Contiguous rows: dim_stride is 1. Else tokens are the contiguous dimension and
-// dim_stride steps a group of x dimensions, which are contiguous among themselves.
-struct PagesParam {
-  void* data;
-  long long page_stride;
-  long long token_stride;
-  long long head_stride;
-  long long dim_stride;
-  long long x;
-};
-
-enum class IndexKind : int { none = 0, int32 = 1, uint32 = 2, int64 = 3 };
-
-// A vector of integers in device memory.
-struct IndexParam {
-  const void* data;
-  long long stride;
-  IndexKind kind;
-  int reserved;
-};
 
 struct ForwardParams {
   RowsParam q, k, v, out, lse;

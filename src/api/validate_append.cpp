@@ -129,7 +129,9 @@ Status check_rope(const rapt_rope& r, const AppendJob& job) {
       check_shape(cos, {{"positions"}, {"rotary_dim / 2", r.rotary_dim / 2, "rope.rotary_dim"}}));
   RAPT_RETURN_IF_ERROR(check_like(sin, cos));
   RAPT_RETURN_IF_ERROR(check_dtype(positions, {RAPT_INT32, RAPT_INT64}));
-  return check_shape(positions, {{"tokens", job.tokens, "k"}});
+  RAPT_RETURN_IF_ERROR(check_shape(positions, {{"tokens", job.tokens, "k"}}));
+  if (job.tokens == 0 || r.cos.shape[0] > 0) return {};
+  return invalid("rope.cos: positions is 0; must be 1 or more");
 }
 
 Status read_rope(const rapt_append_args& a, AppendJob* job) {
@@ -204,6 +206,7 @@ Status validate_append(const rapt_append_args* args, AppendJob* job) {
   RAPT_RETURN_IF_ERROR(read_query(a, job));
   RAPT_RETURN_IF_ERROR(check_memory(a));
   job->device_kind = static_cast<DeviceKind>(a.k_cache.device_kind);
+  job->device_index = a.k_cache.device_index;
   if (job->device_kind != DeviceKind::cpu) return {};
   RAPT_RETURN_IF_ERROR(check_slots(*job));
   return check_rope_positions(*job);

@@ -42,6 +42,7 @@ Status read_first(const Field& out, const Field& lse, MergeJob* job) {
   job->dim = t.shape[t.rank - 1];
   job->dtype = static_cast<DType>(t.dtype);
   job->device_kind = static_cast<DeviceKind>(t.device_kind);
+  job->device_index = t.device_index;
   RAPT_RETURN_IF_ERROR(check_dim(out, "value_dim", job->dim));
   const Dimension batch = {"batch", job->batch, "out[0]"};
   const Dimension heads = {"q_heads", job->heads, "out[0]"};

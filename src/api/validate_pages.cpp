@@ -128,9 +128,15 @@ Status check_not_read(const Field& field, const Moves& sources, const Moves& tar
   return {};
 }
 
-// The shape of one page, and the job's other constants.
+// The shape of one page, and the job's other constants. The work is the device's where there is
+// one.
 void describe(const rapt_tensor& from, const rapt_tensor& to, PageJob* job) {
   *job = {};
+  job->from_kind = static_cast<DeviceKind>(from.device_kind);
+  job->to_kind = static_cast<DeviceKind>(to.device_kind);
+  const rapt_tensor& device = to.device_kind == RAPT_CPU ? from : to;
+  job->device_kind = static_cast<DeviceKind>(device.device_kind);
+  job->device_index = device.device_index;
   job->dtype = static_cast<DType>(to.dtype);
   job->rank = to.rank - 1;
   for (std::int32_t d = 1; d < to.rank; ++d) {
@@ -141,7 +147,8 @@ void describe(const rapt_tensor& from, const rapt_tensor& to, PageJob* job) {
   job->to = address(to);
   job->from_page_stride = stride(from, 0);
   job->to_page_stride = stride(to, 0);
-  job->device_kind = static_cast<DeviceKind>(to.device_kind);
+  job->from_pages = from.shape[0];
+  job->to_pages = to.shape[0];
 }
 
 // [n, 2]: pages read and pages written.
@@ -153,15 +160,29 @@ Status read_pairs(const rapt_tensor& pairs, PageJob* job) {
   job->index_stride = stride(pairs, 0);
   job->sources = static_cast<const std::int64_t*>(address(pairs));
   job->targets = job->sources + 1;
+  job->index_kind = static_cast<DeviceKind>(pairs.device_kind);
   return {};
 }
 
-Status check_pairs(const Field& pairs, const PageJob& job, std::int64_t from, std::int64_t to) {
+Status check_pairs(const Field& pairs, const PageJob& job) {
   const Moves sources = {job.sources, job.count, job.index_stride};
   const Moves targets = {job.targets, job.count, job.index_stride};
-  RAPT_RETURN_IF_ERROR(check_page_ids(pairs, "[0]", sources, from));
-  RAPT_RETURN_IF_ERROR(check_page_ids(pairs, "[1]", targets, to));
+  RAPT_RETURN_IF_ERROR(check_page_ids(pairs, "[0]", sources, job.from_pages));
+  RAPT_RETURN_IF_ERROR(check_page_ids(pairs, "[1]", targets, job.to_pages));
   return check_written_once(pairs, targets);
+}
+
+// All in one place; or one cache in host memory, and the pairs in either's.
+Status check_swap_devices(const Field& from, const Field& to, const Field& pairs) {
+  const bool from_host = from.tensor->device_kind == RAPT_CPU;
+  const bool to_host = to.tensor->device_kind == RAPT_CPU;
+  if (from_host == to_host) {
+    const Field all[] = {from, to, pairs};
+    return check_device(all);
+  }
+  if (pairs.tensor->device_kind == RAPT_CPU) return {};
+  const Field beside[] = {from_host ? to : from, pairs};
+  return check_device(beside);
 }
 
 Status check_same_pages(const rapt_tensor& from, const rapt_tensor& to) {
@@ -209,7 +230,7 @@ Status validate_copy(const rapt_tensor* cache, const rapt_tensor* pairs, PageJob
   job->from = address(*cache);
   RAPT_RETURN_IF_ERROR(read_pairs(*pairs, job));
   if (job->device_kind != DeviceKind::cpu) return {};
-  RAPT_RETURN_IF_ERROR(check_pairs(fields[1], *job, cache->shape[0], cache->shape[0]));
+  RAPT_RETURN_IF_ERROR(check_pairs(fields[1], *job));
   return check_not_read(fields[1], {job->sources, job->count, job->index_stride},
                         {job->targets, job->count, job->index_stride});
 }
@@ -220,21 +241,14 @@ Status validate_swap(const rapt_tensor* from, const rapt_tensor* to, const rapt_
   RAPT_RETURN_IF_ERROR(check_cache(fields[0]));
   RAPT_RETURN_IF_ERROR(check_cache(fields[1]));
   RAPT_RETURN_IF_ERROR(check_lent(fields[2]));
-  const bool on_host = from->device_kind == RAPT_CPU && to->device_kind == RAPT_CPU;
-  if (on_host) RAPT_RETURN_IF_ERROR(check_device(fields));
+  RAPT_RETURN_IF_ERROR(check_swap_devices(fields[0], fields[1], fields[2]));
   RAPT_RETURN_IF_ERROR(check_same_pages(*from, *to));
   RAPT_RETURN_IF_ERROR(check_output(fields[1]));
   RAPT_RETURN_IF_ERROR(check_apart(fields[1], fields));
   describe(*from, *to, job);
   job->from = address(*from);
   RAPT_RETURN_IF_ERROR(read_pairs(*pairs, job));
-  if (!on_host) {  // one side may be host memory, the work is the other side's
-    if (job->device_kind == DeviceKind::cpu) {
-      job->device_kind = static_cast<DeviceKind>(from->device_kind);
-    }
-    return {};
-  }
-  return check_pairs(fields[2], *job, from->shape[0], to->shape[0]);
+  return job->index_kind == DeviceKind::cpu ? check_pairs(fields[2], *job) : Status{};
 }
 
 Status validate_clear(const rapt_tensor* cache, const rapt_tensor* pages, PageJob* job) {
@@ -250,6 +264,7 @@ Status validate_clear(const rapt_tensor* cache, const rapt_tensor* pages, PageJo
   job->count = pages->shape[0];
   job->index_stride = stride(*pages, 0);
   job->targets = static_cast<const std::int64_t*>(address(*pages));
+  job->index_kind = static_cast<DeviceKind>(pages->device_kind);
   if (job->device_kind != DeviceKind::cpu) return {};
   const Moves moves = {job->targets, job->count, job->index_stride};
   RAPT_RETURN_IF_ERROR(check_page_ids(fields[1], "", moves, cache->shape[0]));

@@ -2,6 +2,7 @@
 // Where the rows of K or V of one (sequence, kv head) lie: dense, ragged and paged caches look
 // alike behind it, so layouts do not multiply kernels. Page ids are clamped.
 #pragma once
+#include "../forward_config.h"
 #include "sequence.cuh"
 
 namespace rapt::kernels {

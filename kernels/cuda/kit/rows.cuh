@@ -2,6 +2,7 @@
 // The query rows that a thread holds scores of: row r of a sequence is token r / group and head
 // r % group of the query heads that share its kv head.
 #pragma once
+#include "../forward_config.h"
 #include "band.cuh"
 
 namespace rapt::kernels {

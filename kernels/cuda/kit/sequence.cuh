@@ -3,7 +3,7 @@
 // say is clamped here, so that nothing behind this file can leave a tensor.
 #pragma once
 #include "../forward_params.h"
-#include "types.cuh"
+#include "indices.cuh"
 
 namespace rapt::kernels {
 
@@ -20,16 +20,6 @@ struct Sequence {
   int q_rows;  // rows of out to write: q_len and the padding behind it
   int kv_len;  // keys used
 };
-
-__device__ __forceinline__ i64 read_index(const IndexParam& p, i64 i) {
-  if (p.kind == IndexKind::int64) return static_cast<const i64*>(p.data)[i * p.stride];
-  if (p.kind == IndexKind::uint32) return static_cast<const u32*>(p.data)[i * p.stride];
-  return static_cast<const int*>(p.data)[i * p.stride];
-}
-
-__device__ __forceinline__ i64 index_or(const IndexParam& p, i64 i, i64 otherwise) {
-  return p.kind == IndexKind::none ? otherwise : read_index(p, i);
-}
 
 struct Span {
   i64 begin;

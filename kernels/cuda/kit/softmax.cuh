@@ -2,6 +2,7 @@
 // The online softmax of R rows a thread (Milakov and Gimelshein, 2018; FlashAttention-2), in powers
 // of two. Layout::lanes neighbouring lanes share a row.
 #pragma once
+#include "../forward_config.h"
 #include "ptx.cuh"
 
 namespace rapt::kernels {

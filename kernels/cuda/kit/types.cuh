@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 // Integers by size, and 16-bit floating-point numbers as bits: no toolkit header is ever included.
 #pragma once
-#include "../forward_config.h"
+#include "../element.h"
 
 namespace rapt::kernels {
 

@@ -3,11 +3,13 @@
 #include "backend/cuda/backend.h"
 
 #include <cstdio>
+#include <utility>
 
 #include "backend/cuda/ahead.h"
+#include "backend/cuda/cache.h"
 #include "backend/cuda/forward.h"
 #include "backend/cuda/kernel_table.h"
-#include "names.h"
+#include "backend/cuda/merge.h"
 
 namespace rapt::cuda {
 namespace {
@@ -45,6 +47,8 @@ rapt_device_info describe(const Machine& machine, std::int32_t ordinal) {
                              machine.means(ordinal).words);
   return info;
 }
+
+Status no_kernel(const std::string& name) { return internal("kernel: CUDA has no " + name); }
 
 }  // namespace
 
@@ -106,14 +110,14 @@ void CudaBackend::release(const Problem& problem, void* workspace, const Target&
 Status CudaBackend::prepare(const Problem& problem, const std::string& kernel,
                             const Schedule& schedule, const Target&) const {
   const KernelRow* row = find_kernel(kernel);
-  if (row == nullptr) return refuse(kernel);
+  if (row == nullptr) return no_kernel(kernel);
   return load_forward(row->kind, problem, schedule.grid, false);
 }
 
 Status CudaBackend::load(const Problem& problem, const std::string& kernel,
                          const Schedule& schedule, const Target&) const {
   const KernelRow* row = find_kernel(kernel);
-  if (row == nullptr) return refuse(kernel);
+  if (row == nullptr) return no_kernel(kernel);
   return load_forward(row->kind, problem, schedule.grid, true);
 }
 
@@ -121,24 +125,36 @@ Status CudaBackend::forward(const Problem& problem, std::span<const Sequence>,
                             const Schedule& schedule, const std::string& kernel, void* workspace,
                             const Target& target) const {
   const KernelRow* row = find_kernel(kernel);
-  if (row == nullptr) return refuse(kernel);
+  if (row == nullptr) return no_kernel(kernel);
   return cuda::forward(row->kind, problem, schedule.grid, workspace, target);
 }
 
-Status CudaBackend::append(const AppendJob&, const Target&) const { return refuse("append"); }
+Status CudaBackend::append(const AppendJob& job, const Target& target) const {
+  RAPT_RETURN_IF_ERROR(refuse_device("k_cache", job.device_index));
+  return cuda::append(job, target);
+}
 
-Status CudaBackend::move_pages(const PageJob&, const Target&) const { return refuse("pages"); }
+Status CudaBackend::move_pages(const PageJob& job, const Target& target) const {
+  RAPT_RETURN_IF_ERROR(refuse_device("cache", job.device_index));
+  return cuda::move_pages(job, target);
+}
 
-Status CudaBackend::merge(const MergeJob&, const Target&) const { return refuse("merge"); }
+Status CudaBackend::merge(const MergeJob& job, const Target& target) const {
+  RAPT_RETURN_IF_ERROR(refuse_device("out[0]", job.device_index));
+  return cuda::merge(job, target);
+}
 
 Status CudaBackend::compile(const CompileJob& job) const {
   return compile_ahead(Compiler::system(), job);
 }
 
-Status CudaBackend::refuse(const std::string& verb) const {
-  const Status& status = machine_().driver().status();
-  if (!status.ok()) return unsupported(status.sentence());
-  return unsupported(verb + ": " + name_of_version() + " does not do it on CUDA devices");
+Status CudaBackend::refuse_device(const char* field, std::int32_t ordinal) const {
+  const Machine& machine = machine_();
+  std::string why = machine.refusal(ordinal, field);
+  if (why.empty()) {
+    why = refusal_of_arch(machine.driver().devices()[static_cast<std::size_t>(ordinal)].arch);
+  }
+  return why.empty() ? Status{} : unsupported(std::move(why));
 }
 
 Backend& backend() {

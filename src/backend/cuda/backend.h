@@ -39,8 +39,8 @@ class CudaBackend final : public Backend {
   Status compile(const CompileJob& job) const override;
 
  private:
-  // What this version of rapt does not do on CUDA, or why nothing can be done here at all.
-  Status refuse(const std::string& verb) const;
+  // Why kernels cannot run on the device that `field` is on.
+  Status refuse_device(const char* field, std::int32_t ordinal) const;
 
   MachineOf machine_;
 };

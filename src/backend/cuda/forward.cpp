@@ -5,6 +5,8 @@
 #include <string>
 
 #include "backend/cuda/jit.h"
+#include "backend/cuda/launch.h"
+#include "backend/cuda/views.h"
 #include "kernels/cuda/forward_params.h"
 
 namespace rapt::cuda {
@@ -12,10 +14,6 @@ namespace {
 
 using kernels::ForwardConfig;
 using kernels::ForwardParams;
-using kernels::IndexKind;
-using kernels::IndexParam;
-using kernels::PagesParam;
-using kernels::RowsParam;
 
 // Lengths and blocks travel as 32-bit integers into the kernels.
 constexpr std::int64_t kMostRows = std::int64_t{1} << 30;
@@ -23,24 +21,6 @@ constexpr std::int64_t kMostBlocks = INT32_MAX;
 
 ForwardLimits limits_of(const Device& device) {
   return {device.max_shared_bytes, device.multiprocessors};
-}
-
-bool on_16(const void* data, std::int64_t bytes, std::initializer_list<std::int64_t> strides) {
-  auto bits = reinterpret_cast<std::uintptr_t>(data);
-  for (const std::int64_t stride : strides) {
-    bits |= static_cast<std::uintptr_t>(stride) * static_cast<std::uintptr_t>(bytes);
-  }
-  return bits % 16 == 0;
-}
-
-std::int64_t bytes_of(DType dtype) { return dtype == DType::fp32 ? 4 : 2; }
-
-bool aligned(const Rows& r, DType dtype) {
-  return on_16(r.data, bytes_of(dtype), {r.batch_stride, r.token_stride, r.head_stride});
-}
-
-bool aligned(const PagedRows& r, DType dtype) {
-  return on_16(r.data, bytes_of(dtype), {r.page_stride, r.token_stride, r.head_stride});
 }
 
 bool all_aligned(const Problem& p) {
@@ -57,20 +37,6 @@ bool configure(ForwardKind kind, const Problem& p, const Grid& grid, const Devic
   configure_features(p, config);
   config->aligned = all_aligned(p) ? 1 : 0;
   return true;
-}
-
-RowsParam param(const Rows& r) { return {r.data, r.batch_stride, r.token_stride, r.head_stride}; }
-
-PagesParam param(const PagedRows& r) {
-  return {r.data, r.page_stride, r.token_stride, r.head_stride, r.dim_stride, r.x};
-}
-
-IndexParam param(const Indices& i) {
-  if (i.data == nullptr) return {nullptr, 0, IndexKind::none, 0};
-  const IndexKind kind = i.dtype == DType::int64    ? IndexKind::int64
-                         : i.dtype == DType::uint32 ? IndexKind::uint32
-                                                    : IndexKind::int32;
-  return {i.data, i.stride, kind, 0};
 }
 
 int as_int(std::int64_t x) { return static_cast<int>(x); }  // refuse_forward bounds them
@@ -174,24 +140,6 @@ Keys keys_of(ForwardKind kind, ForwardConfig config, const Grid& grid, Arch arch
   return keys;
 }
 
-Status find(const KernelKey& key, const LoadedKernel** kernel) {
-  *kernel = Jit::system().find(key);
-  return *kernel != nullptr ? Status{} : Jit::system().get(key, *kernel);
-}
-
-Status launch(const LoadedKernel& kernel, std::int64_t blocks, std::uint32_t threads,
-              ForwardParams& params, const Target& target) {
-  Launch l;
-  l.kernel = kernel.kernel;
-  l.name = kernel.name;
-  l.grid.x = static_cast<unsigned>(blocks);
-  l.block.x = threads;
-  l.shared_bytes = kernel.shared_bytes;
-  l.stream = static_cast<CUstream>(target.stream);
-  void* arguments[] = {&params};
-  return Driver::system().launch(l, arguments);
-}
-
 const Device& device_of(const Problem& p) {
   return Driver::system().devices()[static_cast<std::size_t>(p.device_index)];
 }
@@ -240,7 +188,7 @@ Status load_forward(ForwardKind kind, const Problem& p, const Grid& grid, bool w
     if (key->family == nullptr) continue;
     const LoadedKernel* kernel = nullptr;
     if (wait) {
-      RAPT_RETURN_IF_ERROR(find(*key, &kernel));
+      RAPT_RETURN_IF_ERROR(find_loaded(*key, &kernel));
     } else {
       Jit::system().prepare(*key);
     }
@@ -259,14 +207,14 @@ Status forward(ForwardKind kind, const Problem& p, const Grid& grid, void* works
   ContextScope scope(Driver::system(), p.device_index, static_cast<CUstream>(target.stream));
   RAPT_RETURN_IF_ERROR(scope.status());
   const LoadedKernel *kernel = nullptr, *combine = nullptr;
-  RAPT_RETURN_IF_ERROR(find(keys.forward, &kernel));
-  if (grid.splits > 1) RAPT_RETURN_IF_ERROR(find(keys.combine, &combine));
+  RAPT_RETURN_IF_ERROR(find_loaded(keys.forward, &kernel));
+  if (grid.splits > 1) RAPT_RETURN_IF_ERROR(find_loaded(keys.combine, &combine));
   ForwardParams params = params_of(p, grid, config, workspace);
-  RAPT_RETURN_IF_ERROR(launch(*kernel, items * grid.splits * params.value_chunks,
-                              threads_of(kind, config), params, target));
+  const auto blocks = static_cast<unsigned>(items * grid.splits * params.value_chunks);
+  RAPT_RETURN_IF_ERROR(launch(*kernel, {blocks}, threads_of(kind, config), params, target));
   if (combine == nullptr) return {};
-  return launch(*combine, items * (kernels::block_q(config) / kCombineRows), kCombineThreads,
-                params, target);
+  const auto rows = static_cast<unsigned>(items * (kernels::block_q(config) / kCombineRows));
+  return launch(*combine, {rows}, kCombineThreads, params, target);
 }
 
 }  // namespace rapt::cuda

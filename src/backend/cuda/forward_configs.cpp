@@ -6,12 +6,12 @@
 #include <string>
 
 #include "backend/cuda/config_text.h"
+#include "backend/cuda/views.h"
 
 namespace rapt::cuda {
 namespace {
 
 using kernels::block_q;
-using kernels::Element;
 using kernels::ForwardConfig;
 using kernels::KvKind;
 
@@ -26,11 +26,6 @@ constexpr int kMostColumns = 256;
 
 int round_up(std::int64_t dim) {
   return *std::lower_bound(std::begin(kHeadDims), std::end(kHeadDims), static_cast<int>(dim));
-}
-
-Element element_of(DType dtype) {
-  if (dtype == DType::fp32) return Element::fp32;
-  return dtype == DType::fp16 ? Element::fp16 : Element::bf16;
 }
 
 // Any feature that wants scores in natural units before the exponential.
@@ -122,8 +117,6 @@ template <ForwardKind kind>
 std::uint32_t shared_bytes(const void* bytes) {
   return shared_bytes_of(kind, config_of<ForwardConfig>(bytes));
 }
-
-std::uint32_t no_shared_bytes(const void*) { return 0; }
 
 }  // namespace
 

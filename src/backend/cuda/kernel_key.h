@@ -30,6 +30,8 @@ struct KernelFamily {
   std::uint32_t (*shared_bytes)(const void* config);
 };
 
+inline std::uint32_t no_shared_bytes(const void*) { return 0; }
+
 struct KernelKey {
   const KernelFamily* family = nullptr;
   std::uint64_t modifier = 0;  // hash of the user's text; 0 = none

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 
+#include "backend/cuda/cache.h"
 #include "backend/cuda/forward.h"
+#include "backend/cuda/merge.h"
 #include "backend/cuda/stream.h"
 #include "names.h"
 
@@ -75,6 +77,9 @@ std::vector<KernelKey> kernels_ahead(Preset preset, Arch arch) {
   std::vector<KernelKey> keys;
   add_stream_kernels(preset, arch, keys);
   add_forward_kernels(preset, arch, keys);
+  add_append_kernels(preset, arch, keys);
+  add_move_kernels(preset, arch, keys);
+  add_merge_kernels(preset, arch, keys);
   return keys;
 }
 

@@ -17,12 +17,12 @@ const Machine& Machine::system() {
   return machine;
 }
 
-std::string Machine::refusal(int ordinal) const {
+std::string Machine::refusal(int ordinal, const char* field) const {
   if (!driver_.status().ok()) return driver_.status().sentence();
   const std::size_t count = driver_.devices().size();
   if (ordinal < 0 || static_cast<std::size_t>(ordinal) >= count) {
-    return "q: is on CUDA device " + std::to_string(ordinal) + ", this machine has " +
-           std::to_string(count);
+    return std::string(field) + ": is on CUDA device " + std::to_string(ordinal) +
+           ", this machine has " + std::to_string(count);
   }
   return means(ordinal).refusal;
 }

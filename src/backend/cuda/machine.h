@@ -19,8 +19,9 @@ class Machine {
 
   [[nodiscard]] const Driver& driver() const { return driver_; }
 
-  // "" where kernels can run on this device; else why not: no driver, no such device, no compiler.
-  [[nodiscard]] std::string refusal(int ordinal) const;
+  // "" where kernels can run on this device; else why not: no driver, no such device (`field` is on
+  // it), no compiler.
+  [[nodiscard]] std::string refusal(int ordinal, const char* field = "q") const;
 
   // Where a device's kernels come from. Looked for once, when first asked.
   [[nodiscard]] const Means& means(int ordinal) const;

@@ -25,13 +25,11 @@ std::string instantiate(const void* bytes) {
   return text;
 }
 
-std::uint32_t shared_bytes(const void*) { return 0; }
-
 }  // namespace
 
 const KernelFamily& stream_family() {
   static constexpr KernelFamily kFamily = {"cuda/stream", "stream.cuh", "rapt_stream",
-                                           words,         instantiate,  shared_bytes};
+                                           words,         instantiate,  no_shared_bytes};
   return kFamily;
 }
 
