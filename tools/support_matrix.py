@@ -16,7 +16,7 @@ import ledger
 PAGE = ledger.ROOT / "docs" / "support.md"
 COLUMNS = ("cuda/portable_forward", "cuda/portable_fma_forward")
 PLAIN = "q_len=64 kv_len=64 q_heads=4 kv_heads=2"
-ELEMENTS = {"fp32": "0", "fp16": "1", "bf16": "2"}  # kernels/cuda/forward_config.h: Element
+ELEMENTS = {"fp32": "0", "fp16": "1", "bf16": "2"}  # kernels/cuda/element.h
 INTRODUCTION = """# What is supported
 
 Made by `tools/support_matrix.py --write`; a test compares. The CPU's column is what `rapt explain`
