@@ -7,6 +7,8 @@
 namespace rapt::kernels {
 
 // tanh(x) to a few ulp for every x, small ones too: e / (e + 2) with e = exp(2|x|) - 1.
+// `exact`: a division to the last bit, for FP32's accuracy.
+template <bool exact>
 __device__ __forceinline__ float accurate_tanh(float x) {
   const float t = fminf(28.0f, fabsf(x) * (2 * kLog2E));  // tanh(9.7) is 1 in FP32
   const float n = rintf(t);
@@ -20,7 +22,7 @@ __device__ __forceinline__ float accurate_tanh(float x) {
   q = fmaf(q, r, 6.931471824645996e-1f);
   const float scale = __int_as_float((static_cast<int>(n) + 127) << 23);
   const float e = fmaf(scale, q * r, scale - 1.0f);
-  const float y = copysignf(__fdividef(e, e + 2.0f), x);
+  const float y = copysignf(exact ? __fdiv_rn(e, e + 2.0f) : __fdividef(e, e + 2.0f), x);
   return x != x ? x : y;  // fminf drops a NaN
 }
 
@@ -66,7 +68,7 @@ struct Features {
 #pragma unroll
       for (int c = 0; c < K; ++c) {
         if constexpr (C.softcap) {
-          x[r][c] = p.softcap * accurate_tanh(x[r][c] * (p.scale / p.softcap));
+          x[r][c] = p.softcap * accurate_tanh<Layout::exact>(x[r][c] * (p.scale / p.softcap));
         } else {
           x[r][c] *= p.scale;
         }

@@ -46,17 +46,24 @@ struct Softmax {
 #pragma unroll
       for (int c = 1; c < K; ++c) highest = fmaxf(highest, x[r][c]);
       highest = fmaxf(reference[r], max_over_lanes<Layout::lanes>(highest));
-      const float from = highest == -kInfinity ? 0.0f : highest * exponent;
-      factor[r] = ptx::ex2(reference[r] * exponent - from);  // rounded as `from` was
+      const float top = highest == -kInfinity ? 0.0f : highest;
+      factor[r] = power(reference[r], top, exponent);
       reference[r] = highest;
       float added = 0.0f;
 #pragma unroll
       for (int c = 0; c < K; ++c) {
-        x[r][c] = ptx::ex2(fmaf(x[r][c], exponent, -from));
+        x[r][c] = power(x[r][c], top, exponent);
         added += x[r][c];
       }
       sum[r] = fmaf(sum[r], factor[r], added);
     }
+  }
+
+  // 2^((x - top) * exponent). One instruction, whose error all keys of a row share; or, where out
+  // has FP32's accuracy, two, so that the largest score has a probability of exactly 1.
+  static __device__ __forceinline__ float power(float x, float top, float exponent) {
+    if constexpr (Layout::exact) return ptx::ex2((x - top) * exponent);
+    return ptx::ex2(fmaf(x, exponent, -(top * exponent)));
   }
 
   __device__ __forceinline__ void finish() {

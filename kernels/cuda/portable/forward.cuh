@@ -17,6 +17,7 @@ struct MmaLayout {
   static constexpr int keys = C.block_kv / 4;
   static constexpr int lanes = 4;
   static constexpr bool in_quads = true;
+  static constexpr bool exact = false;
 
   static __device__ __forceinline__ int col(int c) {
     return c / 2 * 8 + (threadIdx.x & 3) * 2 + (c & 1);

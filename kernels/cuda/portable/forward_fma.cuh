@@ -17,6 +17,7 @@ struct FmaLayout {
   static constexpr int keys = C.block_kv / 16;
   static constexpr int lanes = 16;
   static constexpr bool in_quads = false;
+  static constexpr bool exact = C.element == Element::fp32;
 
   static __device__ __forceinline__ int key(int c) { return c * 16 + (threadIdx.x & 15); }
   static __device__ __forceinline__ int col(int c) {
