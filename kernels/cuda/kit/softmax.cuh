@@ -47,7 +47,7 @@ struct Softmax {
       for (int c = 1; c < K; ++c) highest = fmaxf(highest, x[r][c]);
       highest = fmaxf(reference[r], max_over_lanes<Layout::lanes>(highest));
       const float top = highest == -kInfinity ? 0.0f : highest;
-      factor[r] = power(reference[r], top, exponent);
+      factor[r] = rescaling(reference[r], top, exponent);
       reference[r] = highest;
       float added = 0.0f;
 #pragma unroll
@@ -64,6 +64,12 @@ struct Softmax {
   static __device__ __forceinline__ float power(float x, float top, float exponent) {
     if constexpr (Layout::exact) return ptx::ex2((x - top) * exponent);
     return ptx::ex2(fmaf(x, exponent, -(top * exponent)));
+  }
+
+  // The same of an earlier top: its product is rounded as it was for its own scores.
+  static __device__ __forceinline__ float rescaling(float earlier, float top, float exponent) {
+    if constexpr (Layout::exact) return power(earlier, top, exponent);
+    return ptx::ex2(earlier * exponent - top * exponent);
   }
 
   __device__ __forceinline__ void finish() {
