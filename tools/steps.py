@@ -36,7 +36,8 @@ GPU_TESTS = "Gpu*"
 NOT_QUICK = f"{GPU_TESTS}:*Growth*"
 # Every case on every kernel says nothing about threads, and takes TSan ten minutes; nor does TSan
 # follow threads into the children of a process that has some.
-NOT_UNDER_TSAN = f"{NOT_QUICK}:*ComputesEveryNamedCase*:JitTest.*Process*"
+NOT_UNDER_TSAN = (f"{NOT_QUICK}:*ComputesEveryNamedCase*:JitTest.*Process*:"
+                  "CompileTest.FillsACache*")
 NOT_UNDER_QEMU = (f"{NOT_QUICK}:*Fork*:*DeathTest*:EnvironmentTest.*:CubinCacheTest.*:"
                   "CacheSettings.*:JitTest.*:CompileTest.*")
 CXX_FILES = ("*.h", "*.cuh", "*.hpp", "*.c", "*.cpp")
