@@ -62,15 +62,16 @@ class Backend {
                           void** workspace) const = 0;
   virtual void release(const Problem&, void* workspace, const Target&) const = 0;
 
-  // Begins to bring up what forward would otherwise have to make on its first call, and returns.
-  virtual Status prepare(const Problem&, const std::string& /*kernel*/, const Schedule&,
-                         const Target&) const {
-    return {};
-  }
-  // The same, and waits for it: compiled kernels, threads.
+  // Brings up what forward would otherwise have to make on its first call: threads, compiled
+  // kernels.
   virtual Status load(const Problem&, const std::string& /*kernel*/, const Schedule&,
                       const Target&) const {
     return {};
+  }
+  // The same; where that takes long it is only begun.
+  virtual Status prepare(const Problem& problem, const std::string& kernel,
+                         const Schedule& schedule, const Target& target) const {
+    return load(problem, kernel, schedule, target);
   }
 
   // Runs a schedule. Allocates nothing; `workspace` has workspace_bytes() bytes, 64-byte aligned.

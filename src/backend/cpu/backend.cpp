@@ -115,17 +115,8 @@ class CpuBackend final : public Backend {
     std::free(workspace);
   }
 
-  Status prepare(const Problem&, const std::string&, const Schedule&,
-                 const Target& target) const override {
-    return start_threads(target);
-  }
-
   Status load(const Problem&, const std::string&, const Schedule&,
               const Target& target) const override {
-    return start_threads(target);
-  }
-
-  static Status start_threads(const Target& target) {
     if (target.parallel_for == nullptr) ThreadPool::shared().reserve(worker_count(target));
     return {};
   }
