@@ -19,8 +19,10 @@ const std::string& path() {
 
 }  // namespace
 
+bool logging() { return !path().empty(); }
+
 void log_line(const std::string& line) {
-  if (path().empty()) return;
+  if (!logging()) return;
   std::FILE* file = std::fopen(path().c_str(), "a");
   if (file == nullptr) return;
   std::fputs((line + "\n").c_str(), file);  // one write, so that lines of threads stay whole

@@ -6,6 +6,9 @@
 
 namespace rapt {
 
+// Whether a line goes anywhere: what is expensive to word asks first.
+bool logging();
+
 // Appends one line; a file that cannot be written is let be.
 void log_line(const std::string& line);
 

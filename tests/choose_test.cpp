@@ -14,25 +14,33 @@ namespace {
 // A backend with a table of its own; it computes nothing.
 class Table final : public Backend {
  public:
-  Table(std::string name, std::vector<Candidate> rows)
-      : name_(std::move(name)), rows_(std::move(rows)) {}
+  // A kernel with its sentence of refusal; null: it takes the problem.
+  struct Candidate {
+    const char* kernel;
+    const char* refusal;
+  };
 
-  [[nodiscard]] std::string name() const override { return name_; }
+  Table(const char* name, std::vector<Candidate> rows) : name_(name), rows_(std::move(rows)) {}
+
+  [[nodiscard]] const char* name() const override { return name_; }
   void devices(std::vector<rapt_device_info>&) const override {}
-  [[nodiscard]] std::vector<Candidate> candidates(const Problem&, const Target&) const override {
-    return rows_;
+  [[nodiscard]] std::size_t kernel_count() const override { return rows_.size(); }
+  [[nodiscard]] const char* kernel_name(KernelIndex kernel) const override {
+    return rows_[kernel].kernel;
   }
-  [[nodiscard]] Grain grain(const Problem&, const std::string&) const override {
-    return {7, 1, 0, 0};
+  [[nodiscard]] Refusal refuse(KernelIndex kernel, const Problem&, const Target&) const override {
+    const char* why = rows_[kernel].refusal;
+    return why == nullptr ? Refusal() : Refusal::because(why);
   }
-  [[nodiscard]] std::size_t workspace_bytes(const Problem&, const std::string&, std::int64_t,
+  [[nodiscard]] Grain grain(const Problem&, KernelIndex) const override { return {7, 1, 0, 0}; }
+  [[nodiscard]] std::size_t workspace_bytes(const Problem&, KernelIndex, std::int64_t,
                                             const Target&) const override {
     return 0;
   }
   Status allocate(const Problem&, std::size_t, const Target&, void**) const override { return {}; }
   void release(const Problem&, void*, const Target&) const override {}
-  Status forward(const Problem&, std::span<const Sequence>, const Schedule&, const std::string&,
-                 void*, const Target&) const override {
+  Status forward(const Problem&, std::span<const Sequence>, const Schedule&, KernelIndex, void*,
+                 const Target&) const override {
     return {};
   }
   Status append(const AppendJob&, const Target&) const override { return {}; }
@@ -40,18 +48,18 @@ class Table final : public Backend {
   Status merge(const MergeJob&, const Target&) const override { return {}; }
 
  private:
-  std::string name_;
+  const char* name_;
   std::vector<Candidate> rows_;
 };
 
 struct Two {
   Table cuda = {"cuda",
                 {{"cuda/a", "q: is small"}, {"cuda/b", "q: is small"}, {"cuda/c", "k: odd"}}};
-  Table cpu = {"cpu", {{"cpu/fast", ""}, {"cpu/slow", ""}}};
+  Table cpu = {"cpu", {{"cpu/fast", nullptr}, {"cpu/slow", nullptr}}};
   Backend* list[2] = {&cuda, &cpu};
 };
 
-Target asking_for(const std::string& backend, const std::string& kernel = "") {
+Target asking_for(const char* backend, const char* kernel = "") {
   Target target;
   target.backend = backend;
   target.kernel = kernel;
@@ -63,7 +71,7 @@ TEST(Choose, TakesTheFirstThatTakesTheProblem) {
   Choice choice;
   ASSERT_TRUE(choose(two.list, {}, {}, &choice).ok());
   EXPECT_EQ(choice.backend, &two.cpu);
-  EXPECT_EQ(choice.kernel, "cpu/fast");
+  EXPECT_STREQ(choice.kernel_name(), "cpu/fast");
   EXPECT_EQ(choice.grain.rows, 7);
 }
 
@@ -71,7 +79,7 @@ TEST(Choose, AForcedKernelIsTaken) {
   Two two;
   Choice choice;
   ASSERT_TRUE(choose(two.list, {}, asking_for("", "cpu/slow"), &choice).ok());
-  EXPECT_EQ(choice.kernel, "cpu/slow");
+  EXPECT_STREQ(choice.kernel_name(), "cpu/slow");
 }
 
 TEST(Choose, SaysEverySentenceOnceWithItsKernels) {

@@ -47,8 +47,14 @@ class CudaBackendTest : public ::testing::Test {
     return list;
   }
 
-  static std::string refusal(const Backend& backend, const Problem& problem, std::size_t row = 0) {
-    return backend.candidates(problem, {}).at(row).refusal;
+  static std::string refusal(const Backend& backend, const Problem& problem, KernelIndex row = 0) {
+    return backend.refuse(row, problem, {}).sentence();
+  }
+
+  static KernelIndex named(const Backend& backend, const std::string& name) {
+    KernelIndex row = 0;
+    while (name != backend.kernel_name(row)) ++row;
+    return row;
   }
 
   static inline const Machine* current_ = nullptr;
@@ -77,10 +83,10 @@ Problem problem_on_cuda(DType dtype = DType::bf16, std::int32_t index = 0) {
 TEST_F(CudaBackendTest, AsksNothingOfTheMachineForProblemsElsewhere) {
   Problem problem = problem_on_cuda();
   problem.device_kind = DeviceKind::cpu;
-  const std::vector<Candidate> rows = backend_.candidates(problem, {});
-  EXPECT_EQ(rows.size(), kernel_table().size());
-  for (const Candidate& row : rows) {
-    EXPECT_EQ(row.refusal, "q: is on cpu, this kernel runs on cuda") << row.kernel;
+  ASSERT_EQ(backend_.kernel_count(), kernel_table().size());
+  for (KernelIndex row = 0; row < backend_.kernel_count(); ++row) {
+    EXPECT_EQ(refusal(backend_, problem, row), "q: is on cpu, this kernel runs on cuda")
+        << backend_.kernel_name(row);
   }
 }
 
@@ -93,8 +99,8 @@ TEST_F(CudaBackendTest, SaysWhyThereIsNoDevice) {
   EXPECT_STREQ(list[0].detail, sentence.c_str());
   EXPECT_EQ(list[0].available, 0);
   EXPECT_EQ(list[0].workers, 0);
-  for (const Candidate& row : backend.candidates(problem_on_cuda(), {})) {
-    EXPECT_EQ(row.refusal, sentence) << row.kernel;
+  for (KernelIndex row = 0; row < backend.kernel_count(); ++row) {
+    EXPECT_EQ(refusal(backend, problem_on_cuda(), row), sentence) << backend.kernel_name(row);
   }
   for (const Status& status :
        {backend.append({}, {}), backend.move_pages({}, {}), backend.merge({}, {})}) {
@@ -197,9 +203,10 @@ TEST_F(CudaBackendTest, TakesEveryProblemOfItsTypesAndSaysHowItIsDivided) {
   p.head_dim = p.value_dim = 128;
   p.scale = 1;
   EXPECT_EQ(refusal(backend, p, 0), "");
-  EXPECT_EQ(backend.grain(p, "cuda/portable_forward").rows, 128);
+  const KernelIndex portable = named(backend, "cuda/portable_forward");
+  EXPECT_EQ(backend.grain(p, portable).rows, 128);
   p.q_len = 1;
-  EXPECT_EQ(backend.grain(p, "cuda/portable_forward").rows, 16);
+  EXPECT_EQ(backend.grain(p, portable).rows, 16);
   p.q_len = (std::int64_t{1} << 30) + 1;
   EXPECT_TRUE(refusal(backend, p, 0).starts_with("q: q_len is 1073741825 for 4 heads"));
   p.q_len = 1;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -115,12 +116,13 @@ Status read_later_options(const rapt_plan& plan, const rapt_options* options, Ta
   rapt_options o = {};
   if (options != nullptr) RAPT_RETURN_IF_ERROR(read_sized("options", options, &o));
   o.struct_size = sizeof o;
-  if (o.kernel != nullptr && plan.choice.kernel != o.kernel) {
-    return invalid(say("options.kernel: is ", o.kernel, ", the plan has ", plan.choice.kernel));
+  const std::string_view kernel = plan.choice.kernel_name();
+  if (o.kernel != nullptr && kernel != o.kernel) {
+    return invalid(say("options.kernel: is ", o.kernel, ", the plan has ", kernel));
   }
   o.kernel = nullptr;
   RAPT_RETURN_IF_ERROR(validate_options(&o, target));
-  const std::string backend = plan.choice.backend->name();
+  const std::string_view backend = plan.choice.backend->name();
   if (target->backend.empty() || target->backend == backend) return {};
   return invalid(say("options.backend: is ", target->backend, ", the plan has ", backend));
 }
@@ -190,7 +192,7 @@ std::size_t plan_workspace_bytes(const rapt_plan* plan) {
 }
 
 const char* plan_kernel(const rapt_plan* plan) {
-  return plan == nullptr ? "" : plan->choice.kernel.c_str();
+  return plan == nullptr ? "" : plan->choice.kernel_name();
 }
 
 Status upload(rapt_plan* plan, const rapt_step* step, void* workspace, std::size_t workspace_bytes,

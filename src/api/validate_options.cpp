@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 // How and how large: options and the bounds of a plan.
 #include <algorithm>
+#include <string_view>
 
 #include "api/environment.h"
 #include "api/say.h"
@@ -12,10 +13,10 @@ namespace {
 
 constexpr const char* kBackends[] = {"cpu", "cuda", "cudnn", "vulkan", "metal"};
 
-bool names_none(const std::string& backend) { return backend.empty() || backend == "auto"; }
+bool names_none(std::string_view backend) { return backend.empty() || backend == "auto"; }
 
 // A known backend that this build lacks is unsupported; any other word is a mistake.
-Status check_backend(const char* field, const std::string& backend) {
+Status check_backend(const char* field, std::string_view backend) {
   for (const Backend* b : backends()) {
     if (b->name() == backend) return {};
   }
@@ -32,7 +33,7 @@ Status read_backend(const char* asked, Target* target) {
     target->backend = environment().backend;
   }
   if (!names_none(target->backend)) return check_backend(field, target->backend);
-  target->backend.clear();
+  target->backend = "";
   return {};
 }
 

@@ -7,11 +7,13 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "jobs.h"
 #include "problem.h"
 #include "rapt/rapt.h"
+#include "refusal.h"
 #include "status.h"
 #include "work.h"
 
@@ -19,41 +21,44 @@ namespace rapt {
 
 struct Schedule;  // work_list.h
 
-// Where a verb runs and with what; the caller's rapt_options, checked.
+// Where a verb runs and with what; the caller's rapt_options, checked. Lives no longer than the
+// call whose words it shows.
 struct Target {
-  std::string backend;  // "" = any
-  std::string kernel;   // "" = the first that takes the problem
+  std::string_view backend;  // "" = any
+  std::string_view kernel;   // "" = the first that takes the problem
   void* stream = nullptr;
   std::int32_t threads = 0;  // 0 = the backend's default
   rapt_parallel_for parallel_for = nullptr;
   void* parallel_context = nullptr;
 };
 
-// One row of a kernel table, asked about one problem.
-struct Candidate {
-  std::string kernel;   // "cpu/avx512_forward"
-  std::string refusal;  // "" = takes it
-};
+// A row of a backend's kernel table, best first.
+using KernelIndex = std::size_t;
 
 // A kernel chosen for a problem.
 struct Choice {
   class Backend* backend = nullptr;
-  std::string kernel;
+  KernelIndex kernel = 0;
   Grain grain;
+
+  [[nodiscard]] const char* kernel_name() const;
 };
 
 class Backend {
  public:
   virtual ~Backend() = default;
-  [[nodiscard]] virtual std::string name() const = 0;
+  // Names live as long as the process.
+  [[nodiscard]] virtual const char* name() const = 0;
   virtual void devices(std::vector<rapt_device_info>& out) const = 0;
 
-  // Every kernel of the table with its answer, in order of preference.
-  [[nodiscard]] virtual std::vector<Candidate> candidates(const Problem&, const Target&) const = 0;
-  [[nodiscard]] virtual Grain grain(const Problem&, const std::string& kernel) const = 0;
+  // The kernel table, in order of preference, and what a row says of a problem.
+  [[nodiscard]] virtual std::size_t kernel_count() const = 0;
+  [[nodiscard]] virtual const char* kernel_name(KernelIndex) const = 0;
+  [[nodiscard]] virtual Refusal refuse(KernelIndex, const Problem&, const Target&) const = 0;
+  [[nodiscard]] virtual Grain grain(const Problem&, KernelIndex) const = 0;
 
   // Bytes of workspace for so many partial rows with so many workers.
-  [[nodiscard]] virtual std::size_t workspace_bytes(const Problem&, const std::string& kernel,
+  [[nodiscard]] virtual std::size_t workspace_bytes(const Problem&, KernelIndex,
                                                     std::int64_t partial_rows,
                                                     const Target&) const = 0;
 
@@ -64,19 +69,18 @@ class Backend {
 
   // Brings up what forward would otherwise have to make on its first call: threads, compiled
   // kernels.
-  virtual Status load(const Problem&, const std::string& /*kernel*/, const Schedule&,
-                      const Target&) const {
+  virtual Status load(const Problem&, KernelIndex, const Schedule&, const Target&) const {
     return {};
   }
   // The same; where that takes long it is only begun.
-  virtual Status prepare(const Problem& problem, const std::string& kernel,
-                         const Schedule& schedule, const Target& target) const {
+  virtual Status prepare(const Problem& problem, KernelIndex kernel, const Schedule& schedule,
+                         const Target& target) const {
     return load(problem, kernel, schedule, target);
   }
 
   // Runs a schedule. Allocates nothing; `workspace` has workspace_bytes() bytes, 64-byte aligned.
-  virtual Status forward(const Problem&, std::span<const Sequence>, const Schedule&,
-                         const std::string& kernel, void* workspace, const Target&) const = 0;
+  virtual Status forward(const Problem&, std::span<const Sequence>, const Schedule&, KernelIndex,
+                         void* workspace, const Target&) const = 0;
 
   virtual Status append(const AppendJob&, const Target&) const = 0;
   virtual Status move_pages(const PageJob&, const Target&) const = 0;
@@ -84,9 +88,11 @@ class Backend {
 
   // Compiles for named architectures, whose devices need not be here.
   virtual Status compile(const CompileJob&) const {
-    return unsupported("compile: " + name() + " kernels are compiled with rapt");
+    return unsupported(std::string("compile: ") + name() + " kernels are compiled with rapt");
   }
 };
+
+inline const char* Choice::kernel_name() const { return backend->kernel_name(kernel); }
 
 // The backends of this build, best first. Those without a usable device are in the list too, and
 // say why.

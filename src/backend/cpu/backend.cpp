@@ -55,7 +55,7 @@ struct Layout {
 std::string instruction_sets() {
   std::string names;
   for (const KernelRow& row : kernel_table()) {
-    if (missing_feature(row.isa, this_cpu()).empty()) names += std::string(" ") + row.isa;
+    if (missing_feature(row.isa, this_cpu()) == nullptr) names += std::string(" ") + row.isa;
   }
   const std::string& forced = environment().isa;
   return names.substr(1) + (forced.empty() ? "" : "; RAPT_ISA forces " + forced);
@@ -63,7 +63,7 @@ std::string instruction_sets() {
 
 class CpuBackend final : public Backend {
  public:
-  [[nodiscard]] std::string name() const override { return "cpu"; }
+  [[nodiscard]] const char* name() const override { return "cpu"; }
 
   void devices(std::vector<rapt_device_info>& out) const override {
     const Status& status = environment().status;
@@ -79,26 +79,25 @@ class CpuBackend final : public Backend {
     out.push_back(info);
   }
 
-  [[nodiscard]] std::vector<Candidate> candidates(const Problem& problem,
-                                                  const Target&) const override {
-    std::vector<Candidate> list;
-    for (const KernelRow& row : kernel_table()) {
-      list.push_back({row.kernel, refusal(row, problem, environment(), this_cpu())});
-    }
-    return list;
+  [[nodiscard]] std::size_t kernel_count() const override { return kernel_table().size(); }
+
+  [[nodiscard]] const char* kernel_name(KernelIndex kernel) const override {
+    return kernel_table()[kernel].kernel;
   }
 
-  [[nodiscard]] Grain grain(const Problem& problem, const std::string& kernel) const override {
-    const KernelRow* row = find_kernel(kernel);
-    return row == nullptr ? Grain{} : row->kernels().grain(problem);
+  [[nodiscard]] Refusal refuse(KernelIndex kernel, const Problem& problem,
+                               const Target&) const override {
+    return refusal(kernel_table()[kernel], problem, environment(), this_cpu());
   }
 
-  [[nodiscard]] std::size_t workspace_bytes(const Problem& problem, const std::string& kernel,
+  [[nodiscard]] Grain grain(const Problem& problem, KernelIndex kernel) const override {
+    return kernel_table()[kernel].kernels().grain(problem);
+  }
+
+  [[nodiscard]] std::size_t workspace_bytes(const Problem& problem, KernelIndex kernel,
                                             std::int64_t partial_rows,
                                             const Target& target) const override {
-    const KernelRow* row = find_kernel(kernel);
-    if (row == nullptr) return 0;
-    const Layout layout(problem, row->kernels(), partial_rows);
+    const Layout layout(problem, kernel_table()[kernel].kernels(), partial_rows);
     const auto workers = static_cast<std::size_t>(worker_count(target));
     return layout.scratch_begin() + workers * layout.scratch_bytes;
   }
@@ -115,18 +114,15 @@ class CpuBackend final : public Backend {
     std::free(workspace);
   }
 
-  Status load(const Problem&, const std::string&, const Schedule&,
-              const Target& target) const override {
+  Status load(const Problem&, KernelIndex, const Schedule&, const Target& target) const override {
     if (target.parallel_for == nullptr) ThreadPool::shared().reserve(worker_count(target));
     return {};
   }
 
   Status forward(const Problem& problem, std::span<const Sequence> sequences,
-                 const Schedule& schedule, const std::string& kernel, void* workspace,
+                 const Schedule& schedule, KernelIndex kernel, void* workspace,
                  const Target& target) const override {
-    const KernelRow* row = find_kernel(kernel);
-    if (row == nullptr) return internal("kernel: the CPU has no " + kernel);
-    const Kernels& kernels = row->kernels();
+    const Kernels& kernels = kernel_table()[kernel].kernels();
     const Layout layout(problem, kernels, schedule.partial_rows);
     auto* memory = static_cast<std::byte*>(workspace);
     const ForwardCall call{&problem, sequences.data(), layout.partials(memory)};

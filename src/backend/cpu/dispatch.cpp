@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "backend/cpu/thread_pool.h"
+#include "names.h"
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
@@ -46,7 +47,7 @@ constexpr Need kNeeds[] = {
     {3, leaf7_1_eax, 1U << 5, "AVX512_BF16"},
 };
 
-int level_of(const std::string& isa) {
+int level_of(std::string_view isa) {
   if (isa == "avx2") return 1;
   if (isa == "avx512") return 2;
   return isa == "avx512_bf16" ? 3 : 0;
@@ -94,8 +95,8 @@ Status parse_isa(const char* text, const CpuWords& words, std::string& isa) {
   if (!is_set(text)) return {};
   isa = text;
   if (!is_isa(isa)) return invalid("RAPT_ISA: is \"" + isa + "\", this build has " + isa_names());
-  const std::string lacks = missing_feature(isa, words);
-  if (lacks.empty()) return {};
+  const char* lacks = missing_feature(isa, words);
+  if (lacks == nullptr) return {};
   return unsupported("RAPT_ISA: is " + isa + ", this machine lacks " + lacks);
 }
 
@@ -114,13 +115,6 @@ Status parse_threads(const char* text, std::int32_t& threads) {
 
 std::span<const KernelRow> kernel_table() { return kRows; }
 
-const KernelRow* find_kernel(const std::string& kernel) {
-  for (const KernelRow& row : kRows) {
-    if (kernel == row.kernel) return &row;
-  }
-  return nullptr;
-}
-
 const CpuWords& this_cpu() {
   static const CpuWords words = read_cpu();
   return words;
@@ -133,7 +127,7 @@ const Environment& environment() {
   return once;
 }
 
-std::string missing_feature(const std::string& isa, const CpuWords& words) {
+const char* missing_feature(std::string_view isa, const CpuWords& words) {
 #if defined(__x86_64__)
   for (const Need& need : kNeeds) {
     const bool present = (words[need.word] & need.mask) == need.mask;
@@ -142,7 +136,7 @@ std::string missing_feature(const std::string& isa, const CpuWords& words) {
 #else
   static_cast<void>(isa), static_cast<void>(words);
 #endif
-  return "";
+  return nullptr;
 }
 
 Environment parse_environment(const char* isa, const char* threads, const CpuWords& words) {
@@ -154,22 +148,23 @@ Environment parse_environment(const char* isa, const char* threads, const CpuWor
   return environment;
 }
 
-std::string refusal(const KernelRow& row, const Problem& problem, const Environment& environment,
-                    const CpuWords& words) {
-  if (!environment.status.ok()) return environment.status.sentence();
+Refusal refusal(const KernelRow& row, const Problem& problem, const Environment& environment,
+                const CpuWords& words) {
+  if (!environment.status.ok()) return Refusal::because(environment.status.sentence().c_str());
   if (problem.device_kind != DeviceKind::cpu) {
-    return "q: lives on another device, a CPU kernel reads the host's memory";
+    return Refusal::because("q: lives on another device, a CPU kernel reads the host's memory");
   }
   const DType dtype = problem.dtype;
   if (dtype != DType::fp32 && dtype != DType::fp16 && dtype != DType::bf16) {
-    const std::string name = dtype == DType::fp8_e4m3 ? "fp8_e4m3" : "fp8_e5m2";
-    return "q: dtype is " + name + ", a CPU kernel takes fp32, fp16 or bf16";
+    return Refusal::because("q: dtype is ", name_of(dtype),
+                            ", a CPU kernel takes fp32, fp16 or bf16");
   }
   if (!environment.isa.empty() && environment.isa != row.isa) {
-    return "RAPT_ISA: is " + environment.isa + ", this kernel is of " + row.isa;
+    return Refusal::because("RAPT_ISA: is ", environment.isa.c_str(), ", this kernel is of ",
+                            row.isa);
   }
-  const std::string lacks = missing_feature(row.isa, words);
-  return lacks.empty() ? "" : "device: this machine lacks " + lacks;
+  const char* lacks = missing_feature(row.isa, words);
+  return lacks == nullptr ? Refusal() : Refusal::because("device: this machine lacks ", lacks);
 }
 
 }  // namespace rapt::cpu

@@ -6,9 +6,11 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "backend/cpu/kernel.h"
 #include "problem.h"
+#include "refusal.h"
 #include "status.h"
 
 namespace rapt::cpu {
@@ -32,18 +34,17 @@ struct Environment {
 
 // Best first.
 std::span<const KernelRow> kernel_table();
-const KernelRow* find_kernel(const std::string& kernel);  // null: no such row
 
 const CpuWords& this_cpu();
 const Environment& environment();
 
-// The pure functions behind them. What an instruction set needs and the words lack, "AVX2"; "" =
+// The pure functions behind them. What an instruction set needs and the words lack, "AVX2"; null =
 // nothing.
-std::string missing_feature(const std::string& isa, const CpuWords& words);
+const char* missing_feature(std::string_view isa, const CpuWords& words);
 // Null texts = not set.
 Environment parse_environment(const char* isa, const char* threads, const CpuWords& words);
-// "" where the row takes the problem, or its sentence of refusal.
-std::string refusal(const KernelRow& row, const Problem& problem, const Environment& environment,
-                    const CpuWords& words);
+// The environment lives as long as the sentence is read.
+Refusal refusal(const KernelRow& row, const Problem& problem, const Environment& environment,
+                const CpuWords& words);
 
 }  // namespace rapt::cpu

@@ -11,9 +11,8 @@ struct Arch {
   std::int16_t number = 0;    // 90: compute capability 9.0
   std::int16_t specific = 0;  // 1: "sm_90a", the instructions that no other number has
 
-  [[nodiscard]] std::string name() const {
-    return "sm_" + std::to_string(number) + (specific != 0 ? "a" : "");
-  }
+  [[nodiscard]] std::string name() const { return "sm_" + std::to_string(number) + suffix(); }
+  [[nodiscard]] const char* suffix() const { return specific != 0 ? "a" : ""; }
   friend bool operator==(const Arch&, const Arch&) = default;
 };
 

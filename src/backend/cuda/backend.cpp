@@ -3,7 +3,6 @@
 #include "backend/cuda/backend.h"
 
 #include <cstdio>
-#include <utility>
 
 #include "backend/cuda/ahead.h"
 #include "backend/cuda/cache.h"
@@ -38,17 +37,17 @@ rapt_device_info describe(const Machine& machine, std::int32_t ordinal) {
   rapt_device_info info = device_info(ordinal, device.name);
   info.memory_bytes = static_cast<std::int64_t>(device.memory_bytes);
   info.workers = device.multiprocessors;
-  std::string refusal = refusal_of_arch(device.arch);
-  if (refusal.empty()) refusal = machine.refusal(ordinal);
-  info.available = refusal.empty() ? 1 : 0;
+  Refusal refusal = refusal_of_arch(device.arch);
+  if (!refusal.refuses()) refusal = machine.refusal(ordinal);
+  info.available = refusal.refuses() ? 0 : 1;
   set_detail(info, info.available == 0
-                       ? device.arch.name() + "; " + refusal
+                       ? device.arch.name() + "; " + refusal.sentence()
                        : device.arch.name() + ", " + driver_words(machine.driver()) + ", " +
                              machine.means(ordinal).words);
   return info;
 }
 
-Status no_kernel(const std::string& name) { return internal("kernel: CUDA has no " + name); }
+ForwardKind kind_of(KernelIndex kernel) { return kernel_table()[kernel].kind; }
 
 }  // namespace
 
@@ -66,24 +65,23 @@ void CudaBackend::devices(std::vector<rapt_device_info>& out) const {
   }
 }
 
-std::vector<Candidate> CudaBackend::candidates(const Problem& problem, const Target&) const {
-  std::vector<Candidate> list;
-  for (const KernelRow& row : kernel_table()) {
-    list.push_back({row.name, problem.device_kind == DeviceKind::cuda
-                                  ? refusal(row, problem, machine_())
-                                  : refusal_elsewhere(problem)});
-  }
-  return list;
+std::size_t CudaBackend::kernel_count() const { return kernel_table().size(); }
+
+const char* CudaBackend::kernel_name(KernelIndex kernel) const {
+  return kernel_table()[kernel].name;
 }
 
-Grain CudaBackend::grain(const Problem& problem, const std::string& kernel) const {
-  const KernelRow* row = find_kernel(kernel);
+Refusal CudaBackend::refuse(KernelIndex kernel, const Problem& problem, const Target&) const {
+  if (problem.device_kind != DeviceKind::cuda) return refusal_elsewhere(problem);
+  return refusal(kernel_table()[kernel], problem, machine_());
+}
+
+Grain CudaBackend::grain(const Problem& problem, KernelIndex kernel) const {
   const auto index = static_cast<std::size_t>(problem.device_index);
-  if (row == nullptr) return {};
-  return forward_grain(row->kind, problem, machine_().driver().devices()[index]);
+  return forward_grain(kind_of(kernel), problem, machine_().driver().devices()[index]);
 }
 
-std::size_t CudaBackend::workspace_bytes(const Problem& problem, const std::string&,
+std::size_t CudaBackend::workspace_bytes(const Problem& problem, KernelIndex,
                                          std::int64_t partial_rows, const Target&) const {
   return forward_workspace_bytes(problem, partial_rows);
 }
@@ -107,26 +105,20 @@ void CudaBackend::release(const Problem& problem, void* workspace, const Target&
   if (scope.status().ok()) (void)driver.release_async(workspace, stream);
 }
 
-Status CudaBackend::prepare(const Problem& problem, const std::string& kernel,
-                            const Schedule& schedule, const Target&) const {
-  const KernelRow* row = find_kernel(kernel);
-  if (row == nullptr) return no_kernel(kernel);
-  return load_forward(row->kind, problem, schedule.grid, false);
+Status CudaBackend::prepare(const Problem& problem, KernelIndex kernel, const Schedule& schedule,
+                            const Target&) const {
+  return load_forward(kind_of(kernel), problem, schedule.grid, false);
 }
 
-Status CudaBackend::load(const Problem& problem, const std::string& kernel,
-                         const Schedule& schedule, const Target&) const {
-  const KernelRow* row = find_kernel(kernel);
-  if (row == nullptr) return no_kernel(kernel);
-  return load_forward(row->kind, problem, schedule.grid, true);
+Status CudaBackend::load(const Problem& problem, KernelIndex kernel, const Schedule& schedule,
+                         const Target&) const {
+  return load_forward(kind_of(kernel), problem, schedule.grid, true);
 }
 
 Status CudaBackend::forward(const Problem& problem, std::span<const Sequence>,
-                            const Schedule& schedule, const std::string& kernel, void* workspace,
+                            const Schedule& schedule, KernelIndex kernel, void* workspace,
                             const Target& target) const {
-  const KernelRow* row = find_kernel(kernel);
-  if (row == nullptr) return no_kernel(kernel);
-  return cuda::forward(row->kind, problem, schedule.grid, workspace, target);
+  return cuda::forward(kind_of(kernel), problem, schedule.grid, workspace, target);
 }
 
 Status CudaBackend::append(const AppendJob& job, const Target& target) const {
@@ -150,11 +142,11 @@ Status CudaBackend::compile(const CompileJob& job) const {
 
 Status CudaBackend::refuse_device(const char* field, std::int32_t ordinal) const {
   const Machine& machine = machine_();
-  std::string why = machine.refusal(ordinal, field);
-  if (why.empty()) {
+  Refusal why = machine.refusal(ordinal, field);
+  if (!why.refuses()) {
     why = refusal_of_arch(machine.driver().devices()[static_cast<std::size_t>(ordinal)].arch);
   }
-  return why.empty() ? Status{} : unsupported(std::move(why));
+  return why.refuses() ? unsupported(why.sentence()) : Status{};
 }
 
 Backend& backend() {

@@ -13,24 +13,26 @@ class CudaBackend final : public Backend {
 
   explicit CudaBackend(MachineOf machine) : machine_(machine) {}
 
-  [[nodiscard]] std::string name() const override { return "cuda"; }
+  [[nodiscard]] const char* name() const override { return "cuda"; }
   void devices(std::vector<rapt_device_info>& out) const override;
 
-  [[nodiscard]] std::vector<Candidate> candidates(const Problem& problem,
-                                                  const Target& target) const override;
-  [[nodiscard]] Grain grain(const Problem& problem, const std::string& kernel) const override;
-  [[nodiscard]] std::size_t workspace_bytes(const Problem& problem, const std::string& kernel,
+  [[nodiscard]] std::size_t kernel_count() const override;
+  [[nodiscard]] const char* kernel_name(KernelIndex kernel) const override;
+  [[nodiscard]] Refusal refuse(KernelIndex kernel, const Problem& problem,
+                               const Target& target) const override;
+  [[nodiscard]] Grain grain(const Problem& problem, KernelIndex kernel) const override;
+  [[nodiscard]] std::size_t workspace_bytes(const Problem& problem, KernelIndex kernel,
                                             std::int64_t partial_rows,
                                             const Target& target) const override;
   Status allocate(const Problem& problem, std::size_t bytes, const Target& target,
                   void** workspace) const override;
   void release(const Problem& problem, void* workspace, const Target& target) const override;
-  Status prepare(const Problem& problem, const std::string& kernel, const Schedule& schedule,
+  Status prepare(const Problem& problem, KernelIndex kernel, const Schedule& schedule,
                  const Target& target) const override;
-  Status load(const Problem& problem, const std::string& kernel, const Schedule& schedule,
+  Status load(const Problem& problem, KernelIndex kernel, const Schedule& schedule,
               const Target& target) const override;
   Status forward(const Problem& problem, std::span<const Sequence> sequences,
-                 const Schedule& schedule, const std::string& kernel, void* workspace,
+                 const Schedule& schedule, KernelIndex kernel, void* workspace,
                  const Target& target) const override;
 
   Status append(const AppendJob& job, const Target& target) const override;

@@ -2,8 +2,6 @@
 // Fills a forward kernel's parameters and launches it, and the combine where keys are split.
 #include "backend/cuda/forward.h"
 
-#include <string>
-
 #include "backend/cuda/jit.h"
 #include "backend/cuda/launch.h"
 #include "backend/cuda/views.h"
@@ -146,27 +144,27 @@ const Device& device_of(const Problem& p) {
 
 }  // namespace
 
-std::string refuse_forward(ForwardKind kind, const Problem& p, const Device& device) {
+Refusal refuse_forward(ForwardKind kind, const Problem& p, const Device& device) {
   if (p.q_len > kMostRows / (p.q_heads / p.kv_heads)) {
-    return "q: q_len is " + std::to_string(p.q_len) + " for " +
-           std::to_string(p.q_heads / p.kv_heads) + " heads a kv head; this kernel takes 2^30 rows";
+    return Refusal::because("q: q_len is ", p.q_len, " for ", p.q_heads / p.kv_heads,
+                            " heads a kv head; this kernel takes 2^30 rows");
   }
   if (p.kv_len > kMostRows) {
-    return "k: kv_len is " + std::to_string(p.kv_len) + ", this kernel takes 2^30";
+    return Refusal::because("k: kv_len is ", p.kv_len, ", this kernel takes 2^30");
   }
   ForwardConfig config;
   if (!configure_tile(kind, p, p.q_len, limits_of(device), &config)) {
-    return "q: head_dim is " + std::to_string(p.head_dim) + ", value_dim " +
-           std::to_string(p.value_dim) + "; no tile of them fits the " +
-           std::to_string(device.max_shared_bytes) + " bytes of shared memory";
+    return Refusal::because("q: head_dim is ", p.head_dim, ", value_dim ", p.value_dim,
+                            "; no tile of them fits the ", device.max_shared_bytes,
+                            " bytes of shared memory");
   }
   const std::int64_t rows = p.q_len * (p.q_heads / p.kv_heads);
   const std::int64_t tiles = rows / kernels::block_q(config) + 1;
   // Splits are few where blocks are many: they never pass 2 blocks a multiprocessor.
   if (p.batch > 0 && p.kv_heads > kMostBlocks / 4 / p.batch / tiles) {
-    return "q: batch, heads and q_len want more blocks than the 2^31 of a grid";
+    return Refusal::because("q: batch, heads and q_len want more blocks than the 2^31 of a grid");
   }
-  return "";
+  return {};
 }
 
 Grain forward_grain(ForwardKind kind, const Problem& p, const Device& device) {

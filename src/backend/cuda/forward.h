@@ -7,13 +7,14 @@
 #include "backend/cuda/driver.h"
 #include "backend/cuda/forward_configs.h"
 #include "problem.h"
+#include "refusal.h"
 #include "status.h"
 #include "work_list.h"
 
 namespace rapt::cuda {
 
-// "" or why none of the kind's kernels computes the problem on the device.
-std::string refuse_forward(ForwardKind kind, const Problem& problem, const Device& device);
+// Why none of the kind's kernels computes the problem on the device.
+Refusal refuse_forward(ForwardKind kind, const Problem& problem, const Device& device);
 
 Grain forward_grain(ForwardKind kind, const Problem& problem, const Device& device);
 

@@ -2,7 +2,6 @@
 // The CUDA kernels of attention, best first, and what is compiled ahead for an architecture.
 #pragma once
 #include <span>
-#include <string>
 #include <vector>
 
 #include "backend/backend.h"
@@ -12,6 +11,7 @@
 #include "backend/cuda/machine.h"
 #include "jobs.h"
 #include "problem.h"
+#include "refusal.h"
 #include "status.h"
 
 namespace rapt::cuda {
@@ -21,21 +21,20 @@ struct KernelRow {
   const char* name;      // "cuda/portable_forward"
   std::int16_t minimum;  // the oldest architecture that it runs on: 80
   ForwardKind kind;
-  // "" or the field that it does not compute and what it wants.
-  std::string (*refuse)(const Problem&, const Device&);
+  // The field that it does not compute and what it wants.
+  Refusal (*refuse)(const Problem&, const Device&);
 };
 
 std::span<const KernelRow> kernel_table();
-const KernelRow* find_kernel(const std::string& name);
 
-// The answer of a row: "" takes the problem.
-std::string refusal(const KernelRow& row, const Problem& problem, const Machine& machine);
+// The answer of a row.
+Refusal refusal(const KernelRow& row, const Problem& problem, const Machine& machine);
 
 // The same where q is not on a CUDA device: nothing is asked of the machine.
-std::string refusal_elsewhere(const Problem& problem);
+Refusal refusal_elsewhere(const Problem& problem);
 
-// Whether any row runs on the architecture; else the sentence that says so.
-std::string refusal_of_arch(Arch arch);
+// Says so where no row runs on the architecture.
+Refusal refusal_of_arch(Arch arch);
 
 // Every configuration of the preset that the architecture can run, of every family.
 std::vector<KernelKey> kernels_ahead(Preset preset, Arch arch);

@@ -17,14 +17,14 @@ const Machine& Machine::system() {
   return machine;
 }
 
-std::string Machine::refusal(int ordinal, const char* field) const {
-  if (!driver_.status().ok()) return driver_.status().sentence();
+Refusal Machine::refusal(int ordinal, const char* field) const {
+  if (!driver_.status().ok()) return Refusal::because(driver_.status().sentence().c_str());
   const std::size_t count = driver_.devices().size();
   if (ordinal < 0 || static_cast<std::size_t>(ordinal) >= count) {
-    return std::string(field) + ": is on CUDA device " + std::to_string(ordinal) +
-           ", this machine has " + std::to_string(count);
+    return Refusal::because(field, ": is on CUDA device ", ordinal, ", this machine has ", count);
   }
-  return means(ordinal).refusal;
+  const std::string& why = means(ordinal).refusal;
+  return why.empty() ? Refusal() : Refusal::because(why.c_str());
 }
 
 const Means& Machine::means(int ordinal) const {

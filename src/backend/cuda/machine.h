@@ -8,6 +8,7 @@
 
 #include "backend/cuda/driver.h"
 #include "backend/cuda/jit.h"
+#include "refusal.h"
 
 namespace rapt::cuda {
 
@@ -19,9 +20,9 @@ class Machine {
 
   [[nodiscard]] const Driver& driver() const { return driver_; }
 
-  // "" where kernels can run on this device; else why not: no driver, no such device (`field` is on
-  // it), no compiler.
-  [[nodiscard]] std::string refusal(int ordinal, const char* field = "q") const;
+  // Why kernels cannot run on this device: no driver, no such device (`field` is on it), no
+  // compiler.
+  [[nodiscard]] Refusal refusal(int ordinal, const char* field = "q") const;
 
   // Where a device's kernels come from. Looked for once, when first asked.
   [[nodiscard]] const Means& means(int ordinal) const;
