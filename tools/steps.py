@@ -122,20 +122,21 @@ def skip_reason(case):
     return lines[-1].strip() if lines else "no reason given"
 
 
-def run_suite(context, directory=RELEASE, leave_out=GPU_TESTS, emulator=(), **environment):
+def run_suite(context, directory=RELEASE, leave_out=GPU_TESTS, emulator=(), program="rapt_tests",
+              **environment):
     """The unit tests of one build; a crash counts as a failure."""
     report = LOGS / f"{context.name}.xml"
     report.unlink(missing_ok=True)
     arguments = [f"--gtest_output=xml:{report}", f"--gtest_filter=-{leave_out}"]
-    status = context.run(*emulator, directory / "rapt_tests", *arguments, check=False,
+    status = context.run(*emulator, directory / program, *arguments, check=False,
                          **environment)
     if not report.exists():
-        raise StepFailed(f"rapt_tests died with status {status}")
+        raise StepFailed(f"{program} died with status {status}")
     counts = count_junit(report)
     if status != 0 and counts.failed == 0:
-        raise StepFailed(f"rapt_tests ended with status {status} after its tests passed")
+        raise StepFailed(f"{program} ended with status {status} after its tests passed")
     if counts.passed == 0:
-        raise StepFailed("rapt_tests ran nothing")
+        raise StepFailed(f"{program} ran nothing")
     return counts
 
 
@@ -169,6 +170,12 @@ def step_build(context):
 
 def step_unit(context):
     return run_suite(context, leave_out=NOT_QUICK if context.mode == "quick" else "")
+
+
+def step_stand_in(context):
+    """From the front door to a driver that only counts; kernels are compiled for real."""
+    cache = BUILD / "stand-in-cache"
+    return run_suite(context, program="rapt_device_tests", RAPT_CACHE_DIR=str(cache))
 
 
 def step_python(context):
@@ -343,6 +350,7 @@ STEPS = [
     Step("ledger", "CUDA kernels against kernels/cuda/ledger.tsv: no register more, no new spill",
          step_ledger),
     Step("unit", "rapt_tests", step_unit, ALWAYS),
+    Step("stand_in", "rapt_device_tests", step_stand_in, ALWAYS),
     Step("python", "tests/*_test.py: Python, command line, layers, budgets, examples", step_python,
          ALWAYS),
     Step("format", "clang-format", step_format, ALWAYS, needs_build=False),
