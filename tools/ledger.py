@@ -23,8 +23,8 @@ import gpu_record
 ROOT = Path(__file__).resolve().parent.parent
 LEDGER = ROOT / "kernels" / "cuda" / "ledger.tsv"
 RAPT = ROOT / "build" / "release" / "rapt"
-SAMPLE = 48
-ARCHS = ("sm_80", "sm_90a")
+SAMPLE = 64
+ARCHS = ("sm_70", "sm_75", "sm_80", "sm_90a")
 COLUMNS = ("kernel", "arch", "config", "registers", "spill_bytes", "shared_bytes", "reason")
 TITLE = "# What every CUDA kernel takes of a GPU; written by tools/ledger.py --update"
 
