@@ -376,8 +376,13 @@ RAPT_API rapt_status rapt_upload(rapt_plan* plan, const rapt_step* step, void* w
 RAPT_API rapt_status rapt_run(const rapt_plan* plan, const rapt_attention* problem, void* workspace,
                               size_t workspace_bytes, const rapt_options* options);
 
-/* Compiles and loads ahead what the problem needs (data may be null). On the CPU there is nothing
- * to compile: it answers what rapt_attend would say of the shapes. */
+/* Compiles and loads ahead what the problem needs (data may be null); on CUDA it begins to, and
+ * returns. On the CPU there is nothing to compile: it answers what rapt_attend would say of the
+ * shapes.
+ *
+ * Under capture (options.stream is being captured into a CUDA graph) no verb compiles or loads: a
+ * kernel that is not in memory yet is refused as unsupported. Any call of the same shapes before
+ * the capture, or rapt_upload, brings it there. */
 RAPT_API rapt_status rapt_prepare(const rapt_attention* problem, const rapt_options* options);
 
 /* Which kernels rapt_compile makes: those that usual models run, or every one there is. */

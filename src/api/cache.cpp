@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 // The paged cache's verbs: validate, find the backend, hand over.
-#include "api/choose.h"
+#include "api/on_backend.h"
 #include "api/validate.h"
 #include "api/verbs.h"
 
@@ -8,23 +8,20 @@ namespace rapt {
 namespace {
 
 Status move_pages(const char* field, const PageJob& job, const rapt_options* options) {
-  Target target;
-  Backend* backend = nullptr;
-  RAPT_RETURN_IF_ERROR(validate_options(options, &target));
-  RAPT_RETURN_IF_ERROR(choose_backend(backends(), {field, job.device_kind}, target, &backend));
-  return backend->move_pages(job, target);
+  return on_backend({field, job.device_kind}, options,
+                    [&](const Backend& backend, const Target& target) {
+                      return backend.move_pages(job, target);
+                    });
 }
 
 }  // namespace
 
 Status append(const rapt_append_args* args, const rapt_options* options) {
   AppendJob job;
-  Target target;
-  Backend* backend = nullptr;
   RAPT_RETURN_IF_ERROR(validate_append(args, &job));
-  RAPT_RETURN_IF_ERROR(validate_options(options, &target));
-  RAPT_RETURN_IF_ERROR(choose_backend(backends(), {"k_cache", job.device_kind}, target, &backend));
-  return backend->append(job, target);
+  return on_backend(
+      {"k_cache", job.device_kind}, options,
+      [&](const Backend& backend, const Target& target) { return backend.append(job, target); });
 }
 
 Status copy_pages(const rapt_tensor* cache, const rapt_tensor* pairs, const rapt_options* options) {

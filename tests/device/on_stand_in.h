@@ -36,16 +36,19 @@ class OnStandIn {
   ProblemCopy copy_;
 };
 
-// A plan of a problem with its workspace, uploaded.
+// A plan of a problem, with its workspace.
 class Plan {
  public:
-  Plan(const OnStandIn& problem, const rapt_options& options) {
+  explicit Plan(const OnStandIn& problem) {
+    const rapt_options options = on_cuda();
     EXPECT_EQ(rapt_plan_create(&problem.attention(), nullptr, &options, &plan_), RAPT_OK)
         << rapt_error_message();
     bytes_ = rapt_plan_workspace_bytes(plan_);
     workspace_ = std::aligned_alloc(64, bytes_ / 64 * 64 + 64);
-    EXPECT_EQ(rapt_upload(plan_, &problem.step(), workspace_, bytes_, &options), RAPT_OK)
-        << rapt_error_message();
+  }
+  // Uploaded too.
+  Plan(const OnStandIn& problem, const rapt_options& options) : Plan(problem) {
+    EXPECT_EQ(upload(problem, options), RAPT_OK) << rapt_error_message();
   }
   ~Plan() {
     rapt_plan_free(plan_);
@@ -54,6 +57,9 @@ class Plan {
   Plan(const Plan&) = delete;
   Plan& operator=(const Plan&) = delete;
 
+  [[nodiscard]] rapt_status upload(const OnStandIn& problem, const rapt_options& options) {
+    return rapt_upload(plan_, &problem.step(), workspace_, bytes_, &options);
+  }
   [[nodiscard]] rapt_status run(const OnStandIn& problem, const rapt_options& options) const {
     return rapt_run(plan_, &problem.attention(), workspace_, bytes_, &options);
   }

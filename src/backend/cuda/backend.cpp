@@ -106,13 +106,13 @@ void CudaBackend::release(const Problem& problem, void* workspace, const Target&
 }
 
 Status CudaBackend::prepare(const Problem& problem, KernelIndex kernel, const Schedule& schedule,
-                            const Target&) const {
-  return load_forward(kind_of(kernel), problem, schedule.grid, false);
+                            const Target& target) const {
+  return prepare_forward(kind_of(kernel), problem, schedule.grid, target);
 }
 
 Status CudaBackend::load(const Problem& problem, KernelIndex kernel, const Schedule& schedule,
-                         const Target&) const {
-  return load_forward(kind_of(kernel), problem, schedule.grid, true);
+                         const Target& target) const {
+  return load_forward(kind_of(kernel), problem, schedule.grid, target);
 }
 
 Status CudaBackend::forward(const Problem& problem, std::span<const Sequence>,

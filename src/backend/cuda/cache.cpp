@@ -169,12 +169,10 @@ Status append(const AppendJob& job, const Target& target) {
   if (job.tokens == 0) return {};
   RAPT_RETURN_IF_ERROR(check_heads("k: kv_heads", job.k.heads));
   RAPT_RETURN_IF_ERROR(check_heads("q: q_heads", job.q.heads));
-  const Driver& driver = Driver::system();
-  ContextScope scope(driver, job.device_index, static_cast<CUstream>(target.stream));
+  const DeviceScope scope(job.device_index, target);
   RAPT_RETURN_IF_ERROR(scope.status());
-  const Arch arch = driver.devices()[static_cast<std::size_t>(job.device_index)].arch;
   const LoadedKernel* kernel = nullptr;
-  RAPT_RETURN_IF_ERROR(find_loaded(kernel_key(append_family(), config, arch), &kernel));
+  RAPT_RETURN_IF_ERROR(scope.find(append_family(), config, &kernel));
   AppendParams params = append_params(job, config);
   const unsigned sides = job.q.heads > 0 ? 3 : 2;
   return launch(*kernel, {grid_x(job.tokens), sides}, kernels::kAppendThreads, params, target);

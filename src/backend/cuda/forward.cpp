@@ -142,6 +142,16 @@ const Device& device_of(const Problem& p) {
   return Driver::system().devices()[static_cast<std::size_t>(p.device_index)];
 }
 
+template <typename Use>
+Status for_each_key(ForwardKind kind, const Problem& p, const Grid& grid, Use use) {
+  const Device& device = device_of(p);
+  ForwardConfig config;
+  if (!configure(kind, p, grid, device, &config)) return internal("kernel: no tile fits any more");
+  const Keys keys = keys_of(kind, config, grid, device.arch);
+  RAPT_RETURN_IF_ERROR(use(keys.forward));
+  return keys.combine.family == nullptr ? Status() : use(keys.combine);
+}
+
 }  // namespace
 
 Refusal refuse_forward(ForwardKind kind, const Problem& p, const Device& device) {
@@ -177,21 +187,19 @@ std::size_t forward_workspace_bytes(const Problem& p, std::int64_t partial_rows)
   return static_cast<std::size_t>(partial_rows * (p.value_dim + 2)) * sizeof(float);
 }
 
-Status load_forward(ForwardKind kind, const Problem& p, const Grid& grid, bool wait) {
-  const Device& device = device_of(p);
-  ForwardConfig config;
-  if (!configure(kind, p, grid, device, &config)) return internal("kernel: no tile fits any more");
-  const Keys keys = keys_of(kind, config, grid, device.arch);
-  for (const KernelKey* key : {&keys.forward, &keys.combine}) {
-    if (key->family == nullptr) continue;
-    const LoadedKernel* kernel = nullptr;
-    if (wait) {
-      RAPT_RETURN_IF_ERROR(find_loaded(*key, &kernel));
-    } else {
-      Jit::system().prepare(*key);
-    }
-  }
-  return {};
+Status load_forward(ForwardKind kind, const Problem& p, const Grid& grid, const Target& target) {
+  const LoadedKernel* kernel = nullptr;
+  return for_each_key(kind, p, grid,
+                      [&](const KernelKey& key) { return find_loaded(key, target, &kernel); });
+}
+
+Status prepare_forward(ForwardKind kind, const Problem& p, const Grid& grid, const Target& target) {
+  return for_each_key(kind, p, grid, [&](const KernelKey& key) {
+    if (Jit::system().find(key) != nullptr) return Status();
+    RAPT_RETURN_IF_ERROR(refuse_capture(target, key.family->name));
+    Jit::system().prepare(key);
+    return Status();
+  });
 }
 
 Status forward(ForwardKind kind, const Problem& p, const Grid& grid, void* workspace,
@@ -205,8 +213,8 @@ Status forward(ForwardKind kind, const Problem& p, const Grid& grid, void* works
   ContextScope scope(Driver::system(), p.device_index, static_cast<CUstream>(target.stream));
   RAPT_RETURN_IF_ERROR(scope.status());
   const LoadedKernel *kernel = nullptr, *combine = nullptr;
-  RAPT_RETURN_IF_ERROR(find_loaded(keys.forward, &kernel));
-  if (grid.splits > 1) RAPT_RETURN_IF_ERROR(find_loaded(keys.combine, &combine));
+  RAPT_RETURN_IF_ERROR(find_loaded(keys.forward, target, &kernel));
+  if (grid.splits > 1) RAPT_RETURN_IF_ERROR(find_loaded(keys.combine, target, &combine));
   ForwardParams params = params_of(p, grid, config, workspace);
   const auto blocks = static_cast<unsigned>(items * grid.splits * params.value_chunks);
   RAPT_RETURN_IF_ERROR(launch(*kernel, {blocks}, threads_of(kind, config), params, target));

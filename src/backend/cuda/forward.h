@@ -21,8 +21,11 @@ Grain forward_grain(ForwardKind kind, const Problem& problem, const Device& devi
 // Bytes for the partial rows of a grid.
 std::size_t forward_workspace_bytes(const Problem& problem, std::int64_t partial_rows);
 
-// Compiles and loads what forward() would launch; `wait` false returns at once.
-Status load_forward(ForwardKind kind, const Problem& problem, const Grid& grid, bool wait);
+// Compiles and loads what forward() would launch; prepare_forward() returns before it is done.
+Status load_forward(ForwardKind kind, const Problem& problem, const Grid& grid,
+                    const Target& target);
+Status prepare_forward(ForwardKind kind, const Problem& problem, const Grid& grid,
+                       const Target& target);
 
 // Queues the kernels on the target's stream. Workspace is the device's memory.
 Status forward(ForwardKind kind, const Problem& problem, const Grid& grid, void* workspace,

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-// A kernel of this process brought into memory, and launched with one struct of parameters.
+// The device of a call, a kernel brought into memory there, and launched with one struct of
+// parameters.
 #pragma once
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 
 #include "backend/backend.h"
@@ -11,10 +13,39 @@
 
 namespace rapt::cuda {
 
-inline Status find_loaded(const KernelKey& key, const LoadedKernel** kernel) {
+// Says so where the target's stream is being captured, and what wants to be compiled or loaded
+// (which no capture allows) is `kernel`.
+Status refuse_capture(const Target& target, const char* kernel);
+
+// The kernel of a key, compiled and loaded first if need be.
+inline Status find_loaded(const KernelKey& key, const Target& target, const LoadedKernel** kernel) {
   *kernel = Jit::system().find(key);
-  return *kernel != nullptr ? Status{} : Jit::system().get(key, *kernel);
+  if (*kernel != nullptr) return {};
+  RAPT_RETURN_IF_ERROR(refuse_capture(target, key.family->name));
+  return Jit::system().get(key, *kernel);
 }
+
+// A device of this process, with a context of it current for the scope.
+class DeviceScope {
+ public:
+  DeviceScope(int ordinal, const Target& target)
+      : target_(target), ordinal_(ordinal), context_(driver(), ordinal, stream()) {}
+
+  [[nodiscard]] const Status& status() const { return context_.status(); }
+  [[nodiscard]] const Driver& driver() const { return Driver::system(); }
+  [[nodiscard]] CUstream stream() const { return static_cast<CUstream>(target_.stream); }
+
+  template <class Config>
+  Status find(const KernelFamily& family, const Config& config, const LoadedKernel** kernel) const {
+    const Arch arch = driver().devices()[static_cast<std::size_t>(ordinal_)].arch;
+    return find_loaded(kernel_key(family, config, arch), target_, kernel);
+  }
+
+ private:
+  const Target& target_;
+  int ordinal_;
+  ContextScope context_;
+};
 
 // In the current context, on the target's stream.
 template <class Params>

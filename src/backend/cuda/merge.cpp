@@ -91,19 +91,16 @@ Status merge(const MergeJob& job, const Target& target) {
     return unsupported("out[0]: q_len is " + std::to_string(job.tokens) + " for " +
                        std::to_string(job.heads) + " heads, this kernel takes 2^31 rows");
   }
-  const Driver& driver = Driver::system();
-  const auto stream = static_cast<CUstream>(target.stream);
-  ContextScope scope(driver, job.device_index, stream);
+  const DeviceScope scope(job.device_index, target);
   RAPT_RETURN_IF_ERROR(scope.status());
-  const Arch arch = driver.devices()[static_cast<std::size_t>(job.device_index)].arch;
   const LoadedKernel* kernel = nullptr;
-  RAPT_RETURN_IF_ERROR(find_loaded(kernel_key(merge_family(), merge_config(job), arch), &kernel));
+  RAPT_RETURN_IF_ERROR(scope.find(merge_family(), merge_config(job), &kernel));
   const std::size_t bytes = merge_carried_bytes(job);
   if (bytes == 0) return launch_all(job, *kernel, nullptr, target);
   void* carried = nullptr;
-  RAPT_RETURN_IF_ERROR(driver.allocate_async(bytes, carried, stream));
+  RAPT_RETURN_IF_ERROR(scope.driver().allocate_async(bytes, carried, scope.stream()));
   Status status = launch_all(job, *kernel, static_cast<float*>(carried), target);
-  const Status released = driver.release_async(carried, stream);
+  const Status released = scope.driver().release_async(carried, scope.stream());
   return status.ok() ? released : status;
 }
 

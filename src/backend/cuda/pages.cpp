@@ -105,12 +105,12 @@ Status list_moves(const PageJob& job, const Driver& driver, CUstream stream,
   return check_moves(job, *moves);
 }
 
-Status launch_moves(const PageJob& job, Arch arch, const Target& target) {
+Status launch_moves(const PageJob& job, const DeviceScope& scope, const Target& target) {
   constexpr std::int64_t kChunk = kernels::kMoveThreads * kernels::kMoveLoads;
   RAPT_RETURN_IF_ERROR(check_pages(job));
   const MoveConfig config = move_config(job);
   const LoadedKernel* kernel = nullptr;
-  RAPT_RETURN_IF_ERROR(find_loaded(kernel_key(move_family(), config, arch), &kernel));
+  RAPT_RETURN_IF_ERROR(scope.find(move_family(), config, &kernel));
   MoveParams params = move_params(job, config);
   const Dim3 grid = {grid_x(params.moves), grid_y((params.page_units + kChunk - 1) / kChunk)};
   return launch(*kernel, grid, kernels::kMoveThreads, params, target);
@@ -175,13 +175,10 @@ Status swap_with_host(const PageJob& job, const Driver& driver, CUstream stream)
 
 Status move_pages(const PageJob& job, const Target& target) {
   if (job.count == 0 || page_bytes(job, walk_of(job)) == 0) return {};
-  const Driver& driver = Driver::system();
-  const auto stream = static_cast<CUstream>(target.stream);
-  ContextScope scope(driver, job.device_index, stream);
+  const DeviceScope scope(job.device_index, target);
   RAPT_RETURN_IF_ERROR(scope.status());
-  if (job.from_kind != job.to_kind) return swap_with_host(job, driver, stream);
-  return launch_moves(job, driver.devices()[static_cast<std::size_t>(job.device_index)].arch,
-                      target);
+  if (job.from_kind != job.to_kind) return swap_with_host(job, scope.driver(), scope.stream());
+  return launch_moves(job, scope, target);
 }
 
 // common: pages of one run in accesses of 16 bytes; all: everything there is.
