@@ -43,6 +43,7 @@ class Table final : public Backend {
                  const Target&) const override {
     return {};
   }
+  [[nodiscard]] Status usable(const char*, std::int32_t) const override { return {}; }
   Status append(const AppendJob&, const Target&) const override { return {}; }
   Status move_pages(const PageJob&, const Target&) const override { return {}; }
   Status merge(const MergeJob&, const Target&) const override { return {}; }
@@ -156,12 +157,12 @@ TEST(Choose, EscapesWhatJsonMustNotHold) {
 TEST(Choose, TheBackendOfAVerbIsItsTensorsDevice) {
   Two two;
   Backend* backend = nullptr;
-  ASSERT_TRUE(choose_backend(two.list, {"cache", DeviceKind::cpu}, {}, &backend).ok());
+  ASSERT_TRUE(choose_backend(two.list, {"cache", DeviceKind::cpu, 0}, {}, &backend).ok());
   EXPECT_EQ(backend, &two.cpu);
-  ASSERT_TRUE(choose_backend(two.list, {"cache", DeviceKind::cuda}, {}, &backend).ok());
+  ASSERT_TRUE(choose_backend(two.list, {"cache", DeviceKind::cuda, 0}, {}, &backend).ok());
   EXPECT_EQ(backend, &two.cuda);
   const Status other =
-      choose_backend(two.list, {"cache", DeviceKind::cpu}, asking_for("cuda"), &backend);
+      choose_backend(two.list, {"cache", DeviceKind::cpu, 0}, asking_for("cuda"), &backend);
   EXPECT_EQ(other.code(), RAPT_UNSUPPORTED);
   EXPECT_EQ(other.sentence(), "cache: is on cpu, the call asks for cuda");
 }

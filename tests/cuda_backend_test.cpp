@@ -102,11 +102,9 @@ TEST_F(CudaBackendTest, SaysWhyThereIsNoDevice) {
   for (KernelIndex row = 0; row < backend.kernel_count(); ++row) {
     EXPECT_EQ(refusal(backend, problem_on_cuda(), row), sentence) << backend.kernel_name(row);
   }
-  for (const Status& status :
-       {backend.append({}, {}), backend.move_pages({}, {}), backend.merge({}, {})}) {
-    EXPECT_EQ(status.code(), RAPT_UNSUPPORTED);
-    EXPECT_EQ(status.sentence(), sentence);
-  }
+  const Status status = backend.usable("cache", 0);
+  EXPECT_EQ(status.code(), RAPT_UNSUPPORTED);
+  EXPECT_EQ(status.sentence(), sentence);
 }
 
 TEST_F(CudaBackendTest, SaysThatTheDriverIsTooOld) {
@@ -162,22 +160,16 @@ TEST_F(CudaBackendTest, RefusesADeviceThatIsNotThere) {
 
 TEST_F(CudaBackendTest, RefusesVerbsOnADeviceThatIsNotThere) {
   const Backend& backend = with({});
-  AppendJob append;
-  PageJob pages;
-  MergeJob merge;
-  append.device_index = pages.device_index = merge.device_index = 2;
-  const std::string where = "is on CUDA device 2, this machine has 2";
-  EXPECT_EQ(backend.append(append, {}).sentence(), "k_cache: " + where);
-  EXPECT_EQ(backend.move_pages(pages, {}).sentence(), "cache: " + where);
-  EXPECT_EQ(backend.merge(merge, {}).sentence(), "out[0]: " + where);
+  EXPECT_EQ(backend.usable("k_cache", 2).sentence(),
+            "k_cache: is on CUDA device 2, this machine has 2");
 }
 
 TEST_F(CudaBackendTest, RefusesVerbsWithoutACompilerAndOnOldArchitectures) {
-  const Status status = with({}).append({}, {});
+  const Status status = with({}).usable("k_cache", 0);
   EXPECT_EQ(status.code(), RAPT_UNSUPPORTED);
   EXPECT_TRUE(status.sentence().starts_with(kNoCompiler)) << status.sentence();
   ship_a_kernel();
-  EXPECT_EQ(with({.major = 6, .minor = 1}).merge({}, {}).sentence(),
+  EXPECT_EQ(with({.major = 6, .minor = 1}).usable("out[0]", 0).sentence(),
             "device: is of sm_61, kernels want sm_70 or newer");
 }
 

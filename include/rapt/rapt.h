@@ -440,7 +440,8 @@ typedef struct rapt_rope {
 
 /* Writes new tokens into a paged cache. Slot s is row s mod page_size of page s / page_size; -1
  * skips the token. Two tokens may not name one slot. On a device every tensor is in its memory;
- * what a host would refuse of slots and positions is skipped or clamped there. */
+ * what a host would refuse of slots and positions is skipped or clamped there, or refused in the
+ * same words where RAPT_CHECK is 1. */
 typedef struct rapt_append_args {
   size_t struct_size;
   rapt_tensor k;       /* [tokens, kv_heads, head_dim], the cache's dtype */

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "api/choose.h"
+#include "api/device_check.h"
 #include "api/say.h"
 #include "api/validate.h"
 #include "api/verbs.h"
@@ -66,6 +67,7 @@ Status attend(const rapt_attention* problem, const rapt_options* options) {
   if (p.device_kind == DeviceKind::cpu) RAPT_RETURN_IF_ERROR(resolve_sequences(p, &sequences));
   Choice choice;
   RAPT_RETURN_IF_ERROR(choose(backends(), p, target, &choice));
+  RAPT_RETURN_IF_ERROR(check_on_device(p, *choice.backend, target));
   const Schedule schedule = schedule_of(p, sequences, choice.grain);
   const std::size_t bytes =
       choice.backend->workspace_bytes(p, choice.kernel, schedule.partial_rows, target);

@@ -2,6 +2,7 @@
 // Which kernel runs a problem, and why every other one does not. One walk over the backends' tables
 // answers both.
 #pragma once
+#include <cstdint>
 #include <span>
 #include <string>
 
@@ -24,6 +25,7 @@ Status explain(Backends backends, const Problem& problem, const Target& target, 
 struct Place {
   const char* field;
   DeviceKind device;
+  std::int32_t device_index;
 };
 Status choose_backend(Backends backends, const Place& place, const Target& target,
                       Backend** backend);

@@ -63,7 +63,7 @@ Status compile(const rapt_compile_args* args) {
   Backend* backend = nullptr;
   RAPT_RETURN_IF_ERROR(read_sized("args", args, &a));
   RAPT_RETURN_IF_ERROR(read_job(a, &job));
-  RAPT_RETURN_IF_ERROR(choose_backend(backends(), {"archs", DeviceKind::cuda}, {}, &backend));
+  RAPT_RETURN_IF_ERROR(choose_backend(backends(), {"archs", DeviceKind::cuda, 0}, {}, &backend));
   return backend->compile(job);
 }
 

@@ -13,6 +13,7 @@ Status on_backend(const Place& place, const rapt_options* options, Verb verb) {
   Backend* backend = nullptr;
   RAPT_RETURN_IF_ERROR(validate_options(options, &target));
   RAPT_RETURN_IF_ERROR(choose_backend(backends(), place, target, &backend));
+  RAPT_RETURN_IF_ERROR(backend->usable(place.field, place.device_index));
   return verb(*backend, target);
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "api/choose.h"
+#include "api/device_check.h"
 #include "api/plan_match.h"
 #include "api/say.h"
 #include "api/sized.h"
@@ -230,6 +231,7 @@ Status run(const rapt_plan* plan, const rapt_attention* problem, void* workspace
     RAPT_RETURN_IF_ERROR(match_lengths(plan->extents, p, plan->sequences));
   } else {
     RAPT_RETURN_IF_ERROR(match_bounds(plan->bounds, p));
+    RAPT_RETURN_IF_ERROR(check_on_device(p, *plan->choice.backend, target));
   }
   return plan->choice.backend->forward(p, plan->sequences, plan->schedule, plan->choice.kernel,
                                        workspace, target);

@@ -25,7 +25,7 @@ Status validate_gradient(const rapt_gradient* gradient, Problem* forward);
 Status validate_groups(const rapt_attention& problem, Problem* out);
 
 // validate_indices.cpp: reads every index of a problem in host memory, checks it and says where
-// each sequence lives. RAPT_CHECK changes nothing here, since these checks are always made.
+// each sequence lives.
 Status resolve_sequences(const Problem& problem, std::vector<Sequence>* sequences);
 
 // validate_pages.cpp: one cache as [pages, page, heads, dim] in any of the four layouts.
@@ -47,9 +47,14 @@ Status validate_copy(const rapt_tensor* cache, const rapt_tensor* pairs, PageJob
 Status validate_swap(const rapt_tensor* from, const rapt_tensor* to, const rapt_tensor* pairs,
                      PageJob* job);
 Status validate_clear(const rapt_tensor* cache, const rapt_tensor* pages, PageJob* job);
+// The page ids of each, where the host can read them.
+Status check_copied(const PageJob& job);
+Status check_swapped(const PageJob& job);
+Status check_cleared(const PageJob& job);
 
 // validate_append.cpp, validate_merge.cpp
 Status validate_append(const rapt_append_args* args, AppendJob* job);
+Status check_appended(const AppendJob& job);  // slots and positions that the host can read
 Status validate_merge(const rapt_merge_args* args, MergeJob* job);
 
 // validate_options.cpp

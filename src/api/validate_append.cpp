@@ -207,9 +207,12 @@ Status validate_append(const rapt_append_args* args, AppendJob* job) {
   RAPT_RETURN_IF_ERROR(check_memory(a));
   job->device_kind = static_cast<DeviceKind>(a.k_cache.device_kind);
   job->device_index = a.k_cache.device_index;
-  if (job->device_kind != DeviceKind::cpu) return {};
-  RAPT_RETURN_IF_ERROR(check_slots(*job));
-  return check_rope_positions(*job);
+  return job->device_kind == DeviceKind::cpu ? check_appended(*job) : Status{};
+}
+
+Status check_appended(const AppendJob& job) {
+  RAPT_RETURN_IF_ERROR(check_slots(job));
+  return check_rope_positions(job);
 }
 
 }  // namespace rapt

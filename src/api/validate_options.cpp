@@ -64,6 +64,7 @@ Status read_tokens_bound(const rapt_bounds& b, const Problem& p, StepBounds* out
 Status validate_options(const rapt_options* options, Target* target) {
   rapt_options o = {};
   if (options != nullptr) RAPT_RETURN_IF_ERROR(read_sized("options", options, &o));
+  RAPT_RETURN_IF_ERROR(environment().status);
   if (o.threads < 0) {
     return invalid(say("options.threads: is ", o.threads, "; must be 0 or more"));
   }

@@ -85,19 +85,25 @@ Status check_cache(const Field& cache) {
   return invalid(say(cache.name, ": rank is 1; must be 2 or more, pages first"));
 }
 
+// One side of a job's moves, as `field` says it.
 struct Moves {
+  const char* field;
   const std::int64_t* first;
   std::int64_t count;
   std::int64_t stride;
 };
 
-Status check_page_ids(const Field& field, const char* what, const Moves& moves,
-                      std::int64_t pages) {
+Moves sources_of(const PageJob& job) { return {"pairs", job.sources, job.count, job.index_stride}; }
+Moves targets_of(const PageJob& job, const char* field = "pairs") {
+  return {field, job.targets, job.count, job.index_stride};
+}
+
+Status check_page_ids(const Moves& moves, const char* side, std::int64_t pages) {
   for (std::int64_t i = 0; i < moves.count; ++i) {
     const std::int64_t page = moves.first[i * moves.stride];
     if (page >= 0 && page < pages) continue;
     return invalid(
-        say(field.name, ": entry ", i, what, " is ", page, ", there are ", pages, " pages"));
+        say(moves.field, ": entry ", i, side, " is ", page, ", there are ", pages, " pages"));
   }
   return {};
 }
@@ -109,21 +115,21 @@ void sort_ids(const Moves& moves, std::vector<std::int64_t>* ids) {
   std::sort(ids->begin(), ids->end());
 }
 
-Status check_written_once(const Field& field, const Moves& moves) {
+Status check_written_once(const Moves& moves) {
   std::vector<std::int64_t> targets;
   sort_ids(moves, &targets);
   const auto twice = std::adjacent_find(targets.begin(), targets.end());
   if (twice == targets.end()) return {};
-  return invalid(say(field.name, ": page ", *twice, " is written twice"));
+  return invalid(say(moves.field, ": page ", *twice, " is written twice"));
 }
 
-Status check_not_read(const Field& field, const Moves& sources, const Moves& targets) {
+Status check_not_read(const Moves& sources, const Moves& targets) {
   std::vector<std::int64_t> written;
   sort_ids(targets, &written);
   for (std::int64_t i = 0; i < sources.count; ++i) {
     const std::int64_t page = sources.first[i * sources.stride];
     if (!std::binary_search(written.begin(), written.end(), page)) continue;
-    return invalid(say(field.name, ": page ", page, " is both read and written"));
+    return invalid(say(sources.field, ": page ", page, " is both read and written"));
   }
   return {};
 }
@@ -162,14 +168,6 @@ Status read_pairs(const rapt_tensor& pairs, PageJob* job) {
   job->targets = job->sources + 1;
   job->index_kind = static_cast<DeviceKind>(pairs.device_kind);
   return {};
-}
-
-Status check_pairs(const Field& pairs, const PageJob& job) {
-  const Moves sources = {job.sources, job.count, job.index_stride};
-  const Moves targets = {job.targets, job.count, job.index_stride};
-  RAPT_RETURN_IF_ERROR(check_page_ids(pairs, "[0]", sources, job.from_pages));
-  RAPT_RETURN_IF_ERROR(check_page_ids(pairs, "[1]", targets, job.to_pages));
-  return check_written_once(pairs, targets);
 }
 
 // All in one place; or one cache in host memory, and the pairs in either's.
@@ -229,10 +227,12 @@ Status validate_copy(const rapt_tensor* cache, const rapt_tensor* pairs, PageJob
   describe(*cache, *cache, job);
   job->from = address(*cache);
   RAPT_RETURN_IF_ERROR(read_pairs(*pairs, job));
-  if (job->device_kind != DeviceKind::cpu) return {};
-  RAPT_RETURN_IF_ERROR(check_pairs(fields[1], *job));
-  return check_not_read(fields[1], {job->sources, job->count, job->index_stride},
-                        {job->targets, job->count, job->index_stride});
+  return job->index_kind == DeviceKind::cpu ? check_copied(*job) : Status{};
+}
+
+Status check_copied(const PageJob& job) {
+  RAPT_RETURN_IF_ERROR(check_swapped(job));
+  return check_not_read(sources_of(job), targets_of(job));
 }
 
 Status validate_swap(const rapt_tensor* from, const rapt_tensor* to, const rapt_tensor* pairs,
@@ -248,7 +248,13 @@ Status validate_swap(const rapt_tensor* from, const rapt_tensor* to, const rapt_
   describe(*from, *to, job);
   job->from = address(*from);
   RAPT_RETURN_IF_ERROR(read_pairs(*pairs, job));
-  return job->index_kind == DeviceKind::cpu ? check_pairs(fields[2], *job) : Status{};
+  return job->index_kind == DeviceKind::cpu ? check_swapped(*job) : Status{};
+}
+
+Status check_swapped(const PageJob& job) {
+  RAPT_RETURN_IF_ERROR(check_page_ids(sources_of(job), "[0]", job.from_pages));
+  RAPT_RETURN_IF_ERROR(check_page_ids(targets_of(job), "[1]", job.to_pages));
+  return check_written_once(targets_of(job));
 }
 
 Status validate_clear(const rapt_tensor* cache, const rapt_tensor* pages, PageJob* job) {
@@ -265,10 +271,13 @@ Status validate_clear(const rapt_tensor* cache, const rapt_tensor* pages, PageJo
   job->index_stride = stride(*pages, 0);
   job->targets = static_cast<const std::int64_t*>(address(*pages));
   job->index_kind = static_cast<DeviceKind>(pages->device_kind);
-  if (job->device_kind != DeviceKind::cpu) return {};
-  const Moves moves = {job->targets, job->count, job->index_stride};
-  RAPT_RETURN_IF_ERROR(check_page_ids(fields[1], "", moves, cache->shape[0]));
-  return check_written_once(fields[1], moves);
+  return job->index_kind == DeviceKind::cpu ? check_cleared(*job) : Status{};
+}
+
+Status check_cleared(const PageJob& job) {
+  const Moves pages = targets_of(job, "pages");
+  RAPT_RETURN_IF_ERROR(check_page_ids(pages, "", job.to_pages));
+  return check_written_once(pages);
 }
 
 }  // namespace rapt

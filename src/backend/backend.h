@@ -82,6 +82,16 @@ class Backend {
   virtual Status forward(const Problem&, std::span<const Sequence>, const Schedule&, KernelIndex,
                          void* workspace, const Target&) const = 0;
 
+  // What stands in the way of verbs without a kernel table on the device that `field` is on.
+  [[nodiscard]] virtual Status usable(const char* field, std::int32_t device_index) const = 0;
+
+  // Fills `to` from a device's memory, as it will be when all that is queued on the target's stream
+  // is done; waits for that. Only RAPT_CHECK asks for it.
+  virtual Status read_back(std::int32_t /*device_index*/, const void* /*from*/,
+                           std::span<std::byte> /*to*/, const Target&) const {
+    return unsupported(std::string("RAPT_CHECK: ") + name() + " has no memory to read back");
+  }
+
   virtual Status append(const AppendJob&, const Target&) const = 0;
   virtual Status move_pages(const PageJob&, const Target&) const = 0;
   virtual Status merge(const MergeJob&, const Target&) const = 0;

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 // Every verb on a stream that is being captured: refused with a sentence while its kernel is not in
 // memory, since nothing may be compiled or loaded then; taken once it is.
-#include <cstring>
-#include <initializer_list>
 #include <string>
-#include <vector>
 
 #include "libcuda.h"
 #include "on_stand_in.h"
+#include "tensors.h"
 
 namespace rapt::kit {
 namespace {
@@ -35,29 +33,6 @@ void expect_capturable_when_warm(const std::string& kernel, Verb verb) {
   EXPECT_EQ(stand_in_counts().copies, before.copies) << kernel;
   EXPECT_EQ(stand_in_counts().waits, before.waits) << kernel;
 }
-
-// Tensors of zeros in memory that plays the device's.
-class Tensors {
- public:
-  rapt_tensor make(rapt_dtype dtype, std::initializer_list<std::int64_t> shape) {
-    rapt_tensor t{};
-    t.struct_size = sizeof t;
-    std::int64_t elements = 1;
-    t.dtype = dtype;
-    t.device_kind = RAPT_CUDA;
-    for (const std::int64_t extent : shape) t.shape[t.rank++] = extent;
-    for (std::int32_t d = t.rank - 1; d >= 0; --d) {
-      t.strides[d] = elements;
-      elements *= t.shape[d];
-    }
-    memory_.emplace_back(static_cast<std::size_t>(elements) * rapt_dtype_bytes(dtype));
-    t.data = memory_.back().data();
-    return t;
-  }
-
- private:
-  std::vector<std::vector<std::byte>> memory_;
-};
 
 TEST(Capture, Attend) {
   const OnStandIn problem("dtype=bf16 q_len=77 kv_len=300 q_heads=2 head_dim=96");

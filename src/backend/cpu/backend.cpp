@@ -137,18 +137,19 @@ class CpuBackend final : public Backend {
     return {};
   }
 
+  [[nodiscard]] Status usable(const char*, std::int32_t) const override {
+    return environment().status;
+  }
+
   Status append(const AppendJob& job, const Target& target) const override {
-    RAPT_RETURN_IF_ERROR(environment().status);
     return cpu::append(job, target);
   }
 
   Status move_pages(const PageJob& job, const Target& target) const override {
-    RAPT_RETURN_IF_ERROR(environment().status);
     return cpu::move_pages(job, target);
   }
 
   Status merge(const MergeJob& job, const Target& target) const override {
-    RAPT_RETURN_IF_ERROR(environment().status);
     return cpu::merge(job, target);
   }
 };

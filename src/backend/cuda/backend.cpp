@@ -121,32 +121,42 @@ Status CudaBackend::forward(const Problem& problem, std::span<const Sequence>,
   return cuda::forward(kind_of(kernel), problem, schedule.grid, workspace, target);
 }
 
+Status CudaBackend::usable(const char* field, std::int32_t device_index) const {
+  const Machine& machine = machine_();
+  Refusal why = machine.refusal(device_index, field);
+  if (!why.refuses()) {
+    why = refusal_of_arch(machine.driver().devices()[static_cast<std::size_t>(device_index)].arch);
+  }
+  return why.refuses() ? unsupported(why.sentence()) : Status{};
+}
+
+Status CudaBackend::read_back(std::int32_t device_index, const void* from, std::span<std::byte> to,
+                              const Target& target) const {
+  const Driver& driver = machine_().driver();
+  const auto stream = static_cast<CUstream>(target.stream);
+  ContextScope scope(driver, device_index, stream);
+  RAPT_RETURN_IF_ERROR(scope.status());
+  bool capturing = false;
+  RAPT_RETURN_IF_ERROR(driver.is_capturing(stream, capturing));
+  if (!capturing) return driver.read_back(from, to, stream);
+  return unsupported(
+      "RAPT_CHECK: is 1 and a graph is being captured; indices on the device cannot be read then");
+}
+
 Status CudaBackend::append(const AppendJob& job, const Target& target) const {
-  RAPT_RETURN_IF_ERROR(refuse_device("k_cache", job.device_index));
   return cuda::append(job, target);
 }
 
 Status CudaBackend::move_pages(const PageJob& job, const Target& target) const {
-  RAPT_RETURN_IF_ERROR(refuse_device("cache", job.device_index));
   return cuda::move_pages(job, target);
 }
 
 Status CudaBackend::merge(const MergeJob& job, const Target& target) const {
-  RAPT_RETURN_IF_ERROR(refuse_device("out[0]", job.device_index));
   return cuda::merge(job, target);
 }
 
 Status CudaBackend::compile(const CompileJob& job) const {
   return compile_ahead(Compiler::system(), job);
-}
-
-Status CudaBackend::refuse_device(const char* field, std::int32_t ordinal) const {
-  const Machine& machine = machine_();
-  Refusal why = machine.refusal(ordinal, field);
-  if (!why.refuses()) {
-    why = refusal_of_arch(machine.driver().devices()[static_cast<std::size_t>(ordinal)].arch);
-  }
-  return why.refuses() ? unsupported(why.sentence()) : Status{};
 }
 
 Backend& backend() {

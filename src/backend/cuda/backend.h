@@ -35,15 +35,16 @@ class CudaBackend final : public Backend {
                  const Schedule& schedule, KernelIndex kernel, void* workspace,
                  const Target& target) const override;
 
+  [[nodiscard]] Status usable(const char* field, std::int32_t device_index) const override;
+  Status read_back(std::int32_t device_index, const void* from, std::span<std::byte> to,
+                   const Target& target) const override;
+
   Status append(const AppendJob& job, const Target& target) const override;
   Status move_pages(const PageJob& job, const Target& target) const override;
   Status merge(const MergeJob& job, const Target& target) const override;
   Status compile(const CompileJob& job) const override;
 
  private:
-  // Why kernels cannot run on the device that `field` is on.
-  Status refuse_device(const char* field, std::int32_t ordinal) const;
-
   MachineOf machine_;
 };
 

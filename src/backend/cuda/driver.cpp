@@ -211,6 +211,11 @@ Status Driver::copy(void* to, const void* from, std::size_t bytes, CUstream stre
   return check(api_.memcpy_async(to, from, bytes, stream), "cuMemcpyAsync");
 }
 
+Status Driver::read_back(const void* from, std::span<std::byte> to, CUstream stream) const {
+  RAPT_RETURN_IF_ERROR(copy(to.data(), from, to.size(), stream));
+  return synchronize(stream);
+}
+
 Status Driver::fill(void* memory, unsigned char value, std::size_t bytes, CUstream stream) const {
   return check(api_.memset_d8_async(memory, value, bytes, stream), "cuMemsetD8Async");
 }

@@ -89,6 +89,8 @@ class Driver {
   Status allocate_pinned(std::size_t bytes, void*& memory) const;
   Status release_pinned(void* memory) const;
   Status copy(void* to, const void* from, std::size_t bytes, CUstream stream) const;
+  // Into host memory; waits for the stream.
+  Status read_back(const void* from, std::span<std::byte> to, CUstream stream) const;
   Status fill(void* memory, unsigned char value, std::size_t bytes, CUstream stream) const;
   Status synchronize(CUstream stream) const;
   Status is_capturing(CUstream stream, bool& capturing) const;

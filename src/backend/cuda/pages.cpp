@@ -3,6 +3,7 @@
 // is in host memory.
 #include <algorithm>
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include "backend/cuda/cache.h"
@@ -86,9 +87,7 @@ Status read_back(const PageJob& job, const Driver& driver, CUstream stream,
         "they must be there too");
   }
   pairs->resize(static_cast<std::size_t>((job.count - 1) * job.index_stride + 2));
-  RAPT_RETURN_IF_ERROR(
-      driver.copy(pairs->data(), job.sources, pairs->size() * sizeof(std::int64_t), stream));
-  return driver.synchronize(stream);
+  return driver.read_back(job.sources, std::as_writable_bytes(std::span(*pairs)), stream);
 }
 
 Status list_moves(const PageJob& job, const Driver& driver, CUstream stream,
