@@ -11,8 +11,7 @@ struct ForwardParams {
   PagesParam k_pages, v_pages;
   const int* page_table;
   long long page_table_stride;
-  long long pages;      // in the cache
-  long long max_pages;  // of a sequence
+  long long pages;  // in the cache
 
   long long q_tokens, kv_tokens;  // ragged: totals
   long long cache_rows;           // batch dimension of dense k and v

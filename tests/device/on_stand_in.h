@@ -6,20 +6,13 @@
 #include <cstdlib>
 #include <string>
 
+#include "gpu.h"
 #include "kit/cases.h"
 #include "kit/device_problem.h"
 #include "kit/workload.h"
 #include "rapt/rapt.h"
 
 namespace rapt::kit {
-
-inline rapt_options on_cuda(void* stream = nullptr) {
-  rapt_options options{};
-  options.struct_size = sizeof options;
-  options.backend = "cuda";
-  options.stream = stream;
-  return options;
-}
 
 class OnStandIn {
  public:

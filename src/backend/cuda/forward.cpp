@@ -65,7 +65,6 @@ void set_tensors(const Problem& p, ForwardParams& f) {
   f.page_table = p.page_table;
   f.page_table_stride = p.page_table_stride;
   f.pages = p.pages;
-  f.max_pages = p.max_pages;
   f.page_shift = __builtin_ctzll(static_cast<unsigned long long>(p.page_size));
 }
 
