@@ -3,14 +3,13 @@
 // take on the host is printed.
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
 #include <vector>
 
 #include "allocations.h"
+#include "host_time.h"
 #include "kit/cases.h"
 #include "libcuda.h"
 #include "on_stand_in.h"
@@ -46,19 +45,9 @@ void expect_warm(const char* what, std::int64_t launches, std::int64_t memory, C
   EXPECT_EQ(after.driver.waits, before.driver.waits) << what;
 }
 
-// The least of several rounds: what the machine allows, not what its other users do.
 template <typename Call>
 void print_time(const char* what, Call call) {
-  using Clock = std::chrono::steady_clock;
-  constexpr int kRounds = 20, kTurns = 500;
-  double least = 1e9;
-  for (int round = 0; round < kRounds; ++round) {
-    const auto start = Clock::now();
-    for (int turn = 0; turn < kTurns; ++turn) call();
-    const std::chrono::duration<double, std::micro> took = Clock::now() - start;
-    least = std::min(least, took.count() / kTurns);
-  }
-  std::printf("%s: %.2f us on the host\n", what, least);
+  std::printf("%s: %.2f us on the host\n", what, test::host_microseconds(call, [] {}));
 }
 
 struct Shape {
