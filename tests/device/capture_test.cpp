@@ -64,13 +64,7 @@ TEST(Capture, UploadAndPrepare) {
 
 TEST(Capture, Append) {
   Tensors tensors;
-  rapt_append_args args{};
-  args.struct_size = sizeof args;
-  args.k = args.v = tensors.make(RAPT_FP16, {3, 2, 64});
-  args.k_cache = args.v_cache = tensors.make(RAPT_FP16, {4, 16, 2, 64});
-  args.v_cache.data = tensors.make(RAPT_FP16, {4, 16, 2, 64}).data;
-  args.slots = tensors.make(RAPT_INT64, {3});
-  args.page_size = 16;
+  const rapt_append_args args = append_args(tensors);
   expect_capturable_when_warm(
       "cuda/append", [&](const rapt_options& options) { return rapt_append(&args, &options); });
 }
@@ -93,18 +87,9 @@ TEST(Capture, PagesWithinADevice) {
 
 TEST(Capture, Merge) {
   Tensors tensors;
-  const rapt_tensor out[] = {tensors.make(RAPT_BF16, {2, 3, 4, 64}),
-                             tensors.make(RAPT_BF16, {2, 3, 4, 64})};
-  const rapt_tensor lse[] = {tensors.make(RAPT_FP32, {2, 4, 3}),
-                             tensors.make(RAPT_FP32, {2, 4, 3})};
-  rapt_merge_args args{};
-  args.struct_size = sizeof args;
-  args.count = 2;
-  args.out = out;
-  args.lse = lse;
-  args.merged_out = tensors.make(RAPT_BF16, {2, 3, 4, 64});
+  const MergeOfTwo merge(tensors);
   expect_capturable_when_warm(
-      "cuda/merge", [&](const rapt_options& options) { return rapt_merge(&args, &options); });
+      "cuda/merge", [&](const rapt_options& options) { return rapt_merge(&merge.args, &options); });
 }
 
 }  // namespace

@@ -111,16 +111,9 @@ TEST_F(RaptCheck, ARunRefusesToo) {
 TEST_F(RaptCheck, TheCacheVerbsRefuseToo) {
   const auto verbs = [] {
     Tensors tensors;
-    const rapt_tensor cache = tensors.make(RAPT_BF16, {4, 16, 2, 64});
+    const rapt_append_args args = append_args(tensors);
     const rapt_tensor pairs = tensors.make(RAPT_INT64, {2, 2});
     const rapt_tensor pages = tensors.make(RAPT_INT64, {2});
-    rapt_append_args args{};
-    args.struct_size = sizeof args;
-    args.k = args.v = tensors.make(RAPT_BF16, {3, 2, 64});
-    args.k_cache = cache;
-    args.v_cache = tensors.make(RAPT_BF16, {4, 16, 2, 64});
-    args.slots = tensors.make(RAPT_INT64, {3});
-    args.page_size = 16;
     put<std::int64_t>(args.slots, 1, 64);
     put<std::int64_t>(pages, 1, 4);
     bool refused = true;
@@ -130,10 +123,11 @@ TEST_F(RaptCheck, TheCacheVerbsRefuseToo) {
       refused = refused && as_said;
     };
     expect(rapt_append(&args, nullptr), "slots: token 1 is 64; must be -1, or below 64");
-    expect(rapt_copy_pages(&cache, &pairs, nullptr), "pairs: page 0 is written twice");
-    expect(rapt_swap_pages(&cache, &args.v_cache, &pairs, nullptr),
+    expect(rapt_copy_pages(&args.k_cache, &pairs, nullptr), "pairs: page 0 is written twice");
+    expect(rapt_swap_pages(&args.k_cache, &args.v_cache, &pairs, nullptr),
            "pairs: page 0 is written twice");
-    expect(rapt_clear_pages(&cache, &pages, nullptr), "pages: entry 1 is 4, there are 4 pages");
+    expect(rapt_clear_pages(&args.k_cache, &pages, nullptr),
+           "pages: entry 1 is 4, there are 4 pages");
     end_with(refused && stand_in_counts().launches == 0);
   };
   EXPECT_EXIT(verbs(), testing::ExitedWithCode(0), "");

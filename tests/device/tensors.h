@@ -33,4 +33,32 @@ class Tensors {
   std::vector<std::vector<std::byte>> memory_;
 };
 
+// Three tokens into two caches of four pages.
+inline rapt_append_args append_args(Tensors& tensors) {
+  rapt_append_args args{};
+  args.struct_size = sizeof args;
+  args.k = tensors.make(RAPT_BF16, {3, 2, 64});
+  args.v = tensors.make(RAPT_BF16, {3, 2, 64});
+  args.k_cache = tensors.make(RAPT_BF16, {4, 16, 2, 64});
+  args.v_cache = tensors.make(RAPT_BF16, {4, 16, 2, 64});
+  args.slots = tensors.make(RAPT_INT64, {3});
+  args.page_size = 16;
+  return args;
+}
+
+struct MergeOfTwo {
+  explicit MergeOfTwo(Tensors& tensors)
+      : out{tensors.make(RAPT_BF16, {2, 3, 4, 64}), tensors.make(RAPT_BF16, {2, 3, 4, 64})},
+        lse{tensors.make(RAPT_FP32, {2, 4, 3}), tensors.make(RAPT_FP32, {2, 4, 3})} {
+    args.struct_size = sizeof args;
+    args.count = 2;
+    args.out = out;
+    args.lse = lse;
+    args.merged_out = tensors.make(RAPT_BF16, {2, 3, 4, 64});
+  }
+
+  rapt_tensor out[2], lse[2];
+  rapt_merge_args args{};
+};
+
 }  // namespace rapt::kit

@@ -14,6 +14,7 @@
 #include "libcuda.h"
 #include "on_stand_in.h"
 #include "rapt/rapt.h"
+#include "tensors.h"
 #include "watch.h"
 
 namespace rapt::kit {
@@ -107,6 +108,19 @@ TEST(WarmLaunch, AnUploadLoadsWhatARunWants) {
   ASSERT_EQ(plan.run(problem, options), RAPT_OK) << rapt_error_message();
   EXPECT_EQ(stand_in_counts().loads, before.loads);
   EXPECT_EQ(stand_in_counts().launches - before.launches, 2);
+}
+
+TEST(WarmLaunch, AppendAndPageMovesToo) {
+  Tensors tensors;
+  const rapt_options options = on_cuda();
+  const rapt_append_args args = append_args(tensors);
+  const rapt_tensor pairs = tensors.make(RAPT_INT64, {2, 2});
+  const rapt_tensor pages = tensors.make(RAPT_INT64, {2});
+  expect_warm("append", 1, 0, [&] { return rapt_append(&args, &options); });
+  print_time("append", [&] { return rapt_append(&args, &options); });
+  expect_warm("copy_pages", 1, 0, [&] { return rapt_copy_pages(&args.k_cache, &pairs, &options); });
+  expect_warm("clear_pages", 1, 0,
+              [&] { return rapt_clear_pages(&args.k_cache, &pages, &options); });
 }
 
 }  // namespace
