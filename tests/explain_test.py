@@ -49,6 +49,8 @@ def test_the_call_wins_over_the_environment():
     ("dtype=bf16", 80, PORTABLE, FMA, f"{PORTABLE}: takes the problem and comes first"),
     ("dtype=fp32", 80, FMA, PORTABLE, "q: dtype is fp32, this kernel takes fp16 or bf16"),
     ("dtype=fp16", 75, FMA, PORTABLE, "device: is of sm_75, this kernel wants sm_80 or newer"),
+    ("dtype=fp16 head_dim=512", 75, None, FMA,
+     "q: head_dim is 512, value_dim 512; no tile of them fits the 65536 bytes of shared memory"),
     ("dtype=fp16", 61, None, FMA, "device: is of sm_61, this kernel wants sm_70 or newer"),
     ("dtype=bf16 q_len=2000000000 kv_len=8", 80, None, PORTABLE,
      "q: q_len is 2000000000 for 1 heads a kv head; this kernel takes 2^30 rows"),

@@ -30,6 +30,12 @@ int number(const char* name, int usual) {
   return value == nullptr ? usual : std::atoi(value);
 }
 
+// Of one block (CUDA C programming guide, "Compute Capabilities").
+int shared_bytes(int arch) {
+  constexpr int kKiB = 1024;
+  return (arch >= 90 ? 227 : arch >= 80 ? 163 : arch >= 75 ? 64 : 96) * kKiB;
+}
+
 CUresult allocate(void** memory, std::size_t bytes) {
   ++counts.memory;
   constexpr std::size_t kAlignment = 256;
@@ -78,7 +84,7 @@ CUresult cuDeviceGetAttribute(int* value, int which, CUdevice) {
   *value = which == kComputeCapabilityMajor   ? arch / 10
            : which == kComputeCapabilityMinor ? arch % 10
            : which == kMultiprocessorCount    ? 132
-           : which == kMaxSharedBytesPerBlock ? 163 * 1024
+           : which == kMaxSharedBytesPerBlock ? shared_bytes(arch)
                                               : 0;
   return kSuccess;
 }
