@@ -174,8 +174,11 @@ def step_unit(context):
 
 def step_stand_in(context):
     """From the front door to a driver that only counts; kernels are compiled for real."""
-    cache = BUILD / "stand-in-cache"
-    return run_suite(context, program="rapt_device_tests", RAPT_CACHE_DIR=str(cache))
+    counts = Counts()
+    for arch in ("80", "90"):
+        counts.add(run_suite(context, program="rapt_device_tests", RAPT_STAND_IN_ARCH=arch,
+                             RAPT_CACHE_DIR=str(BUILD / "stand-in-cache")))
+    return counts
 
 
 def step_python(context):

@@ -36,7 +36,7 @@ void expect_capturable_when_warm(const std::string& kernel, Verb verb) {
 
 TEST(Capture, Attend) {
   const OnStandIn problem("dtype=bf16 q_len=77 kv_len=300 q_heads=2 head_dim=96");
-  expect_capturable_when_warm("cuda/portable_forward", [&](const rapt_options& options) {
+  expect_capturable_when_warm(Plan(problem).kernel(), [&](const rapt_options& options) {
     return rapt_attend(&problem.attention(), &options);
   });
 }
@@ -50,12 +50,11 @@ TEST(Capture, AnUploadMakesARunCapturable) {
 
 TEST(Capture, UploadAndPrepare) {
   const OnStandIn problem("q_len=77 kv_len=300 q_heads=2 head_dim=192");
-  const char* const kernel = "cuda/portable_fma_forward";
-  expect_refused(kernel, [&](const rapt_options& options) {
+  Plan plan(problem);
+  expect_refused(plan.kernel(), [&](const rapt_options& options) {
     return rapt_prepare(&problem.attention(), &options);
   });
-  Plan plan(problem);
-  expect_refused(kernel, [&](const rapt_options& o) { return plan.upload(problem, o); });
+  expect_refused(plan.kernel(), [&](const rapt_options& o) { return plan.upload(problem, o); });
   ASSERT_EQ(plan.upload(problem, on_cuda()), RAPT_OK) << rapt_error_message();
   const rapt_options captured = on_cuda(stand_in_capturing_stream());
   EXPECT_EQ(plan.upload(problem, captured), RAPT_OK) << rapt_error_message();

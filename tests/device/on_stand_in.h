@@ -50,6 +50,7 @@ class Plan {
   Plan(const Plan&) = delete;
   Plan& operator=(const Plan&) = delete;
 
+  [[nodiscard]] const char* kernel() const { return rapt_plan_kernel(plan_); }
   [[nodiscard]] rapt_status upload(const OnStandIn& problem, const rapt_options& options) {
     return rapt_upload(plan_, &problem.step(), workspace_, bytes_, &options);
   }
