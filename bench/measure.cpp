@@ -30,26 +30,42 @@ constexpr std::size_t kMostRuns = 2000;
 // What computes the answer: rapt or its peer.
 class Solver {
  public:
-  Solver(const Job& job, const rapt_attention& problem, int threads)
-      : problem_(problem), plain_(job.plain), backend_(job.backend) {
+  Solver(const Job& job, const kit::Workload& workload, int threads)
+      : workload_(workload),
+        backward_(job.spec.direction == "backward"),
+        plain_(job.plain),
+        backend_(job.backend) {
     options_.struct_size = sizeof options_;
     options_.backend = backend_.empty() ? nullptr : backend_.c_str();
     options_.threads = threads;
   }
 
   rapt_status choose(std::string& name) const {
-    if (!plain_) return choose_kernel(problem_, options_, name);
+    if (backward_) return choose_kernel(workload_.gradient(), options_, name);
+    if (!plain_) return choose_kernel(workload_.attention(), options_, name);
     name = "plain/softmax";
     return RAPT_OK;
   }
 
   [[nodiscard]] rapt_status solve() const {
-    if (!plain_) return rapt_attend(&problem_, &options_);
-    return plain_attention(problem_, options_.threads) ? RAPT_OK : RAPT_UNSUPPORTED;
+    if (backward_) return rapt_attend_backward(&workload_.gradient(), &options_);
+    return forward();
+  }
+
+  [[nodiscard]] rapt_status forward() const {
+    const rapt_attention& problem = workload_.attention();
+    if (!plain_) return rapt_attend(&problem, &options_);
+    return plain_attention(problem, options_.threads) ? RAPT_OK : RAPT_UNSUPPORTED;
+  }
+
+  // What the answer is compared in: all rows, or so many of each head.
+  [[nodiscard]] kit::Verdict check(std::int64_t rows) const {
+    return backward_ ? kit::check_gradient(workload_, {rows}) : kit::check(workload_, {rows});
   }
 
  private:
-  rapt_attention problem_;
+  const kit::Workload& workload_;
+  bool backward_;
   bool plain_;
   std::string backend_;
   rapt_options options_{};
@@ -89,13 +105,10 @@ double counted_flops(const kit::Case& c) {
   if (c.mask != "causal" || !square || c.positions || c.left_pad) return kit::case_flops(c);
   const double scores = 0.5 * static_cast<double>(c.batch * c.q_heads) *
                         static_cast<double>(c.q_len) * static_cast<double>(c.kv_len);
-  return 2.0 * static_cast<double>(c.head_dim + c.value_dim) * scores;
+  return kit::case_flops_a_score(c) * scores;
 }
 
 Outcome measure(const Job& job, const Tell& tell) {
-  if (job.spec.direction != "forward") {
-    return refused(RAPT_UNSUPPORTED, "direction: is backward, which no kernel computes yet");
-  }
   rapt_options options{};
   options.backend = job.backend.empty() ? nullptr : job.backend.c_str();
   if (!job.plain && kit::place_of(options) == kit::Place::cuda) return measure_cuda(job, tell);
@@ -104,7 +117,7 @@ Outcome measure(const Job& job, const Tell& tell) {
   kit::Workload workload(job.spec);
   std::optional<Pinned> pinned;
   if (threads == 1) pinned.emplace();
-  const Solver solver(job, workload.attention(), threads);
+  const Solver solver(job, workload, threads);
   std::string kernel;
   rapt_status status = solver.choose(kernel);
   if (status != RAPT_OK) return refused(status, kernel);
@@ -112,12 +125,14 @@ Outcome measure(const Job& job, const Tell& tell) {
   tell(job.label + ": first run");
   Row row = empty_row(job, kernel, threads);
   const PeakMemory memory;
+  if (row.spec.direction == "backward") status = solver.forward();
+  if (status != RAPT_OK) return refused(status, rapt_error_message());
   const double first = seconds_of(solver, status);
   if (status != RAPT_OK) return refused(status, rapt_error_message());
   row.peak_bytes = memory.bytes();
   tell(job.label + ": comparing with the oracle");
   const bool all = row.spec.kv_len <= kFullCheckKeys;
-  fill_verdict(kit::check(workload, {all ? 0 : kSampledRows}), row);
+  fill_verdict(solver.check(all ? 0 : kSampledRows), row);
   tell(job.label + ": timing");
   if (row.checked) fill_times(time_runs(solver, job.repeat, first), row);
   return {RAPT_OK, "", row};

@@ -17,20 +17,39 @@ std::string refusals(const nlohmann::json& answer) {
   return all;
 }
 
-}  // namespace
-
-rapt_status choose_kernel(const rapt_attention& problem, const rapt_options& options,
-                          std::string& name) {
+// `explain(text, capacity, needed)` is one of the library's two.
+template <class Explain>
+rapt_status read_choice(Explain explain, std::string& name) {
   std::size_t needed = 0;
-  rapt_explain(&problem, &options, nullptr, 0, &needed);
+  explain(nullptr, 0, &needed);
   std::string text(std::max<std::size_t>(needed, 1), '\0');
-  const rapt_status status = rapt_explain(&problem, &options, text.data(), text.size(), &needed);
+  const rapt_status status = explain(text.data(), text.size(), &needed);
   name = rapt_error_message();
   if (status != RAPT_OK) return status;
   const auto answer = nlohmann::json::parse(text.c_str());
   const bool chosen = answer.at("chosen").is_string();
   name = chosen ? answer.at("chosen").get<std::string>() : refusals(answer);
   return chosen ? RAPT_OK : RAPT_UNSUPPORTED;
+}
+
+}  // namespace
+
+rapt_status choose_kernel(const rapt_attention& problem, const rapt_options& options,
+                          std::string& name) {
+  return read_choice(
+      [&](char* text, std::size_t capacity, std::size_t* needed) {
+        return rapt_explain(&problem, &options, text, capacity, needed);
+      },
+      name);
+}
+
+rapt_status choose_kernel(const rapt_gradient& gradient, const rapt_options& options,
+                          std::string& name) {
+  return read_choice(
+      [&](char* text, std::size_t capacity, std::size_t* needed) {
+        return rapt_explain_backward(&gradient, &options, text, capacity, needed);
+      },
+      name);
 }
 
 Outcome refused(rapt_status status, const std::string& sentence) { return {status, sentence, {}}; }

@@ -11,6 +11,8 @@ namespace rapt::bench {
 // The kernel's name, or the sentences of all that refused.
 rapt_status choose_kernel(const rapt_attention& problem, const rapt_options& options,
                           std::string& name);
+rapt_status choose_kernel(const rapt_gradient& gradient, const rapt_options& options,
+                          std::string& name);
 
 Outcome refused(rapt_status status, const std::string& sentence);
 Row empty_row(const Job& job, const std::string& kernel, int threads);

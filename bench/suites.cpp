@@ -31,6 +31,36 @@ Suite cpu_peak() {
   return suite;
 }
 
+Suite cpu_backward() {
+  Suite suite{"cpu-backward",
+              "Backward: share of the processor's peak",
+              "FP32 and BF16, D64 and D128, S2048, full and causal, one thread",
+              Bound::compute,
+              Chart::share,
+              {}};
+  for (const char* dtype : {"fp32", "bf16"}) {
+    for (const char* dim : {"64", "128"}) {
+      for (const char* mask : {"full", "causal"}) {
+        const std::string name = dtype == std::string("fp32") ? "FP32" : "BF16";
+        suite.entries.push_back({name + " D" + dim + " " + mask,
+                                 "direction=backward dtype=" + std::string(dtype) +
+                                     " q_len=2048 head_dim=" + dim + " mask=" + mask,
+                                 1});
+      }
+    }
+  }
+  return suite;
+}
+
+Suite cpu_back_memory() {
+  return {"cpu-back-memory",
+          "Training on a long sequence in little memory",
+          "one FP32 head, D64, 131,072 tokens: backward's time, memory of both passes",
+          Bound::compute,
+          Chart::share,
+          {{"FP32 D64 full, 131,072 tokens", "direction=backward q_len=131072"}}};
+}
+
 // Every row has D128 and 4096 tokens a sequence unless it says otherwise.
 std::vector<Entry> feature_entries() {
   const std::string plain = "q_len=4096 q_heads=2 head_dim=128";
@@ -133,8 +163,8 @@ Suite cpu_threads() {
 
 const std::vector<Suite>& suites() {
   static const std::vector<Suite> all = [] {
-    std::vector<Suite> list = {cpu_peak(),   cpu_features(), cpu_decode(),
-                               cpu_memory(), cpu_lengths(),  cpu_threads()};
+    std::vector<Suite> list = {cpu_peak(),    cpu_features(), cpu_decode(),   cpu_memory(),
+                               cpu_lengths(), cpu_threads(),  cpu_backward(), cpu_back_memory()};
     for (const Suite& suite : cuda_suites()) list.push_back(suite);
     return list;
   }();

@@ -46,7 +46,7 @@ bench::Suite chosen_suite(const BenchOptions& options) {
 std::string suite_list() {
   std::string text;
   for (const bench::Suite& suite : bench::suites()) {
-    text += "  " + suite.name + std::string(14 - suite.name.size(), ' ') + suite.summary + "\n";
+    text += "  " + suite.name + std::string(17 - suite.name.size(), ' ') + suite.summary + "\n";
   }
   return text;
 }

@@ -24,13 +24,17 @@ void add_where(CLI::App& command, Where& where) {
       ->check(CLI::Range(1, 4096));
 }
 
-Explanation explain(const rapt_attention& problem, const rapt_options& options) {
-  // The first call answers the size, and "too short" where nothing else is wrong.
+namespace {
+
+// `ask(text, capacity, needed)` is one of the library's two. Its first call answers the size, and
+// "too short" where nothing else is wrong.
+template <class Ask>
+Explanation read_explanation(Ask ask) {
   std::size_t needed = 0;
-  const rapt_status sized = rapt_explain(&problem, &options, nullptr, 0, &needed);
+  const rapt_status sized = ask(nullptr, 0, &needed);
   if (needed == 0) require_ok(sized);
   std::string text(needed, '\0');
-  require_ok(rapt_explain(&problem, &options, text.data(), needed, &needed));
+  require_ok(ask(text.data(), needed, &needed));
   const auto json = nlohmann::json::parse(text.c_str());
   Explanation answer;
   if (json.at("chosen").is_string()) answer.chosen = json.at("chosen");
@@ -38,6 +42,20 @@ Explanation explain(const rapt_attention& problem, const rapt_options& options) 
     answer.refused.push_back({refused.at("kernel"), refused.at("sentence")});
   }
   return answer;
+}
+
+}  // namespace
+
+Explanation explain(const rapt_attention& problem, const rapt_options& options) {
+  return read_explanation([&](char* text, std::size_t capacity, std::size_t* needed) {
+    return rapt_explain(&problem, &options, text, capacity, needed);
+  });
+}
+
+Explanation explain(const rapt_gradient& gradient, const rapt_options& options) {
+  return read_explanation([&](char* text, std::size_t capacity, std::size_t* needed) {
+    return rapt_explain_backward(&gradient, &options, text, capacity, needed);
+  });
 }
 
 }  // namespace rapt::cli

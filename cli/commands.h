@@ -38,5 +38,6 @@ struct Explanation {
   std::vector<Refused> refused;
 };
 Explanation explain(const rapt_attention& problem, const rapt_options& options);
+Explanation explain(const rapt_gradient& gradient, const rapt_options& options);
 
 }  // namespace rapt::cli

@@ -19,20 +19,10 @@ struct ExplainOptions {
   std::string json;
 };
 
-// Kernels are asked about the forward; none of them computes gradients.
-Explanation of_backward(Explanation answer) {
-  if (!answer.chosen.empty()) answer.refused.insert(answer.refused.begin(), {answer.chosen, ""});
-  answer.chosen.clear();
-  for (auto& refused : answer.refused) {
-    refused.sentence = "direction: is backward, the kernel computes forward";
-  }
-  return answer;
-}
-
 Explanation explain_case(const kit::Case& spec, const rapt_options& options) {
   const kit::Workload workload(spec, kit::Contents::none, kit::place_of(options));
-  const Explanation forward = explain(workload.attention(), options);
-  return spec.direction == "backward" ? of_backward(forward) : forward;
+  return spec.direction == "backward" ? explain(workload.gradient(), options)
+                                      : explain(workload.attention(), options);
 }
 
 void print(const Explanation& answer) {

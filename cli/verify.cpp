@@ -131,7 +131,7 @@ void judge_one(const kit::Case& c, const VerifyOptions& options, Report& report)
 
 Report judge_many(const VerifyOptions& options) {
   Report report;
-  kit::Generator generator(options.seed);
+  kit::Generator generator(options.seed, options.direction);
   Progress progress(options.quiet);
   const std::int64_t most_refused = 100 + 4 * options.count;
   while (report.taken() < options.count && !report.device_lost) {

@@ -1,12 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 // `rapt verify`: the command line of run_verify.
 #include <memory>
+#include <string>
 
 #include "cli/commands.h"
 #include "cli/manual.h"
 #include "cli/verify.h"
 
 namespace rapt::cli {
+
+namespace {
+
+// Leaves the value of "direction=VALUE"; CLI11 prints what it answers.
+std::string take_direction(std::string& word) {
+  for (const char* direction : {"forward", "backward"}) {
+    if (word != std::string("direction=") + direction) continue;
+    word = direction;
+    return "";
+  }
+  return word + ": wanted direction=forward or direction=backward";
+}
+
+}  // namespace
 
 void add_verify(CLI::App& tool, int& exit) {
   CLI::App* command =
@@ -27,6 +42,9 @@ void add_verify(CLI::App& tool, int& exit) {
   command->add_option("--threads", options->threads, "CPU threads at most")
       ->type_name("N")
       ->check(CLI::Range(1, 4096));
+  command->add_option("direction", options->direction, "Of random problems [direction=forward]")
+      ->type_name("direction=forward|backward")
+      ->transform(CLI::Validator(take_direction, ""));
   command->add_flag("--quiet", options->quiet, "No progress line");
   command->footer(
       "A failure is printed with the command that shows it again. Problems that the "

@@ -142,6 +142,23 @@ struct Problem {
   Indices q_start, kv_start;
 };
 
+// The gradient of a problem: its out and lse are inputs, all else here is written.
+struct Gradient {
+  Problem forward;
+  Rows d_out;
+  Rows dq, dk, dv;  // of q's, k's and v's type
+
+  // FP32, element (batch, head, query, key); stride 0 = summed over. Null = not wanted.
+  float* d_bias = nullptr;
+  std::int64_t d_bias_shape[4] = {0, 0, 0, 0};
+  std::int64_t d_bias_strides[4] = {0, 0, 0, 0};
+  float* d_sinks = nullptr;  // FP32 (head)
+  std::int64_t d_sinks_stride = 0;
+  float* d_slopes = nullptr;  // FP32 (batch, head); batch stride 0 = summed over
+  std::int64_t d_slopes_batch_stride = 0;
+  std::int64_t d_slopes_head_stride = 0;
+};
+
 // One sequence of a problem whose indices the host can read, every index resolved and checked.
 struct Sequence {
   std::int64_t index = 0;     // in the batch

@@ -17,4 +17,15 @@ struct Schedule {
   Grid grid;                      // problems on a device: instead of items and combines
 };
 
+// The items of a backward, in rounds. Within a round no two items share query rows or keys of a kv
+// head, nor an element of d_bias, so each adds to its sums alone; rounds follow each other in
+// order.
+struct GradientSchedule {
+  std::vector<WorkItem> items;
+  std::vector<std::int64_t> round_ends;  // in items
+  // Where a sequence's sums begin, [batch + 1]: row r of kv head h is first_row + h * rows + r of
+  // q_len * group rows a kv head, key j of it first_key + h * kv_len + j.
+  std::vector<std::int64_t> first_row, first_key;
+};
+
 }  // namespace rapt

@@ -127,7 +127,7 @@ def test_problems_that_break_a_rule_exit_3():
     assert error.startswith("rapt: q: head_dim is 7")
 
 
-@pytest.mark.parametrize("case", ["dtype=fp8_e4m3", "direction=backward"])
+@pytest.mark.parametrize("case", ["dtype=fp8_e4m3", "direction=backward page_size=16"])
 def test_what_no_kernel_takes_exits_4(case):
     rapt("bench", "--case", case, code=UNSUPPORTED)
 
@@ -155,7 +155,7 @@ def test_explain_answers_json(tmp_path):
     assert all(set(refused) == {"kernel", "sentence"} for refused in answer["refused"])
 
 
-@pytest.mark.parametrize("case", ["dtype=fp8_e4m3", "direction=backward"])
+@pytest.mark.parametrize("case", ["dtype=fp8_e4m3", "direction=backward page_size=16"])
 def test_explain_says_why_nothing_was_chosen(case):
     answer = json.loads(rapt("explain", "--case", case, "--json", "-").stdout)
     assert answer["chosen"] is None and answer["refused"]
@@ -357,7 +357,8 @@ def test_bench_draws_a_chart(measured):
 def test_bench_lists_its_suites():
     names = {line.split()[0] for line in rapt("bench", "--list").stdout.splitlines()}
     assert names == {"cpu-peak", "cpu-features", "cpu-decode", "cpu-memory", "cpu-lengths",
-                     "cpu-threads", "cuda-forward", "cuda-fp32", "cuda-decode", "cuda-features"}
+                     "cpu-threads", "cpu-backward", "cpu-back-memory", "cuda-forward", "cuda-fp32",
+                     "cuda-decode", "cuda-features"}
 
 
 def no_gpu():

@@ -28,7 +28,7 @@ std::string refusal_of(const char* kernel, const char* isa, const CpuWords& word
                        const Problem& problem = problem_of(DType::fp32)) {
   const Environment environment = parse_environment(isa, nullptr, words);
   for (const KernelRow& row : kernel_table()) {
-    if (std::string_view(row.kernel) != kernel) continue;
+    if (std::string_view(row.forward) != kernel) continue;
     return refusal(row, problem, environment, words).sentence();
   }
   return "no such kernel";
@@ -49,7 +49,7 @@ CpuWords without(CpuWord word, std::uint64_t bits) {
 // The first kernel that takes an FP32 problem on a machine of these words.
 std::string best(const CpuWords& words, const char* isa = nullptr) {
   for (const KernelRow& row : kernel_table()) {
-    if (refusal_of(row.kernel, isa, words).empty()) return row.kernel;
+    if (refusal_of(row.forward, isa, words).empty()) return row.forward;
   }
   return "";
 }
@@ -89,7 +89,7 @@ TEST(CpuDispatch, AMissingFeatureIsNamed) {
 }
 
 TEST(CpuDispatch, RaptIsaForcesOneKernel) {
-  for (const KernelRow& row : kernel_table()) EXPECT_EQ(best(kWhole, row.isa), row.kernel);
+  for (const KernelRow& row : kernel_table()) EXPECT_EQ(best(kWhole, row.isa), row.forward);
   EXPECT_EQ(refusal_of("cpu/avx512_forward", "avx2", kWhole),
             "RAPT_ISA: is avx2, this kernel is of avx512");
 }
@@ -97,7 +97,7 @@ TEST(CpuDispatch, RaptIsaForcesOneKernel) {
 TEST(CpuDispatch, RaptIsaThatTheMachineLacksRefusesEveryKernel) {
   const CpuWords words = without(leaf7_ebx, 1U << 30);
   for (const KernelRow& row : kernel_table()) {
-    EXPECT_EQ(refusal_of(row.kernel, "avx512", words),
+    EXPECT_EQ(refusal_of(row.forward, "avx512", words),
               "RAPT_ISA: is avx512, this machine lacks AVX512BW");
   }
 }
@@ -105,7 +105,7 @@ TEST(CpuDispatch, RaptIsaThatTheMachineLacksRefusesEveryKernel) {
 TEST(CpuDispatch, RaptIsaOfNoBuildRefusesEveryKernel) {
   for (const char* name : {"neon", "AVX2", "avx2 ", "sse9"}) {
     for (const KernelRow& row : kernel_table()) {
-      EXPECT_EQ(refusal_of(row.kernel, name, kWhole),
+      EXPECT_EQ(refusal_of(row.forward, name, kWhole),
                 "RAPT_ISA: is \"" + std::string(name) +
                     "\", this build has avx512_bf16, avx512, avx2, baseline");
     }
@@ -123,7 +123,7 @@ TEST(CpuDispatch, ThisMachineAgreesWithTheCompilersRunTime) {
 #endif
 
 TEST(CpuDispatch, FloatTypesOf8BitAreRefused) {
-  const char* kernel = kernel_table().back().kernel;
+  const char* kernel = kernel_table().back().forward;
   EXPECT_EQ(refusal_of(kernel, nullptr, this_cpu(), problem_of(DType::fp8_e4m3)),
             "q: dtype is fp8_e4m3, a CPU kernel takes fp32, fp16 or bf16");
   EXPECT_EQ(refusal_of(kernel, nullptr, this_cpu(), problem_of(DType::fp8_e5m2)),
@@ -136,7 +136,7 @@ TEST(CpuDispatch, FloatTypesOf8BitAreRefused) {
 TEST(CpuDispatch, TensorsOfAnotherDeviceAreRefused) {
   Problem problem = problem_of(DType::fp32);
   problem.device_kind = DeviceKind::cuda;
-  EXPECT_EQ(refusal_of(kernel_table().back().kernel, nullptr, this_cpu(), problem),
+  EXPECT_EQ(refusal_of(kernel_table().back().forward, nullptr, this_cpu(), problem),
             "q: lives on another device, a CPU kernel reads the host's memory");
 }
 
@@ -174,7 +174,7 @@ TEST(CpuBackend, DescribesItsDevice) {
 TEST(CpuBackend, KernelsAreTheTableInOrder) {
   ASSERT_EQ(backend().kernel_count(), kernel_table().size());
   for (KernelIndex i = 0; i < kernel_table().size(); ++i) {
-    EXPECT_STREQ(backend().kernel_name(i), kernel_table()[i].kernel);
+    EXPECT_STREQ(backend().kernel_name(i), kernel_table()[i].forward);
   }
 }
 

@@ -19,9 +19,9 @@ HEADER = ROOT / "include" / "rapt" / "rapt.h"
 # Python name of each struct that is mirrored: rapt_append_args is AppendArgs.
 MIRRORS = {name: getattr(_abi, "".join(part.title() for part in name.split("_")))
            for name in re.findall(r"^typedef struct rapt_(\w+) \{", HEADER.read_text(), re.M)
-           if name not in ("gradient", "compiled", "compile_args")}
+           if name not in ("compiled", "compile_args")}
 UNBOUND = {"rapt_status_name", "rapt_dtype_bytes", "rapt_dtype_name", "rapt_packed", "rapt_view",
-           "rapt_attend_backward", "rapt_compile"}
+           "rapt_explain_backward", "rapt_compile"}
 CONSTANTS = {"RAPT_FP32": _abi.DTYPES["float32"], "RAPT_FP16": _abi.DTYPES["float16"],
              "RAPT_BF16": _abi.DTYPES["bfloat16"], "RAPT_FP8_E4M3": _abi.DTYPES["float8_e4m3fn"],
              "RAPT_FP8_E5M2": _abi.DTYPES["float8_e5m2"], "RAPT_INT8": _abi.DTYPES["int8"],

@@ -388,7 +388,12 @@ struct GradientRefusal {
 
 TEST(ValidateAttention, RefusesGradients) {
   const GradientRefusal refusals[] = {
-      {"gradient: the backward kernels are not in this version of rapt", [](ValidGradient&) {},
+      {"lengths.cache_row: row 1 serves sequences 0 and 1; a gradient wants a row of its own for "
+       "each",
+       [](ValidGradient& g) {
+         g.forward.problem.lengths = &g.forward.lengths;
+         int32_at(g.forward.lengths.cache_row, 1) = 1;
+       },
        RAPT_UNSUPPORTED},
       {"gradient: struct_size is 0; must be the struct's size, 800",
        [](ValidGradient& g) { g.gradient.struct_size = 0; }},
@@ -451,8 +456,28 @@ TEST(ValidateAttention, GradientsReadTheForwardIndices) {
 TEST(ValidateAttention, InputsOfAGradientMayRepeat) {
   ValidGradient valid;
   valid.gradient.d_out.strides[0] = 0;
-  EXPECT_EQ(rapt_attend_backward(&valid.gradient, nullptr), RAPT_UNSUPPORTED)
+  EXPECT_EQ(rapt_attend_backward(&valid.gradient, nullptr), RAPT_OK) << rapt_error_message();
+}
+
+TEST(ValidateAttention, GradientsOfPagedCachesAreUnsupported) {
+  ValidGradient valid(Form::paged);
+  EXPECT_EQ(rapt_attend_backward(&valid.gradient, nullptr), RAPT_UNSUPPORTED);
+  EXPECT_EQ(std::string(rapt_error_message()).rfind("pages: a CPU kernel has no gradient", 0), 0U)
       << rapt_error_message();
+}
+
+TEST(ValidateAttention, ExplainsGradientsWithoutData) {
+  ValidGradient valid;
+  for (rapt_tensor* t : {&valid.gradient.dq, &valid.gradient.dk, &valid.gradient.dv}) {
+    t->data = nullptr;
+  }
+  char text[4096];
+  EXPECT_EQ(rapt_explain_backward(&valid.gradient, nullptr, text, sizeof text, nullptr), RAPT_OK)
+      << rapt_error_message();
+  EXPECT_NE(std::string(text).find("_backward\""), std::string::npos) << text;
+  valid.gradient.dv = {};
+  EXPECT_EQ(rapt_explain_backward(&valid.gradient, nullptr, text, sizeof text, nullptr),
+            RAPT_INVALID_ARGUMENT);
 }
 
 }  // namespace

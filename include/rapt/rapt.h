@@ -292,7 +292,7 @@ typedef struct rapt_gradient {
   const rapt_attention* forward; /* lse must be given */
   rapt_tensor d_out;             /* as out */
   rapt_tensor dq, dk, dv;        /* as q, k, v; all three required */
-  rapt_tensor d_bias;            /* optional: FP32, bias's shape; summed over its broadcasts */
+  rapt_tensor d_bias;            /* optional: FP32, bias's shape; summed where that is 1 */
   rapt_tensor d_sinks;           /* optional: FP32 [q_heads] */
   rapt_tensor d_slopes;          /* optional: FP32, the shape of alibi.slopes */
 } rapt_gradient;
@@ -324,8 +324,10 @@ typedef struct rapt_options {
  * Errors: invalid_argument, unsupported, out_of_memory, device_error. */
 RAPT_API rapt_status rapt_attend(const rapt_attention* problem, const rapt_options* options);
 
-/* Gradients of one problem, recomputed from q, k, v, out and lse. Deterministic. Checked in full;
- * until the backward kernels land, a valid call answers unsupported. */
+/* Gradients of one problem, recomputed from q, k, v, out and lse (Dao, FlashAttention-2, 2023).
+ * Bitwise the same from run to run and for every number of threads; scratch is O(length). Takes
+ * what rapt_attend takes on the CPU, but paged caches, and cache rows that serve two sequences.
+ * Errors: invalid_argument, unsupported, out_of_memory, device_error. */
 RAPT_API rapt_status rapt_attend_backward(const rapt_gradient* gradient,
                                           const rapt_options* options);
 
@@ -504,6 +506,11 @@ RAPT_API rapt_status rapt_merge(const rapt_merge_args* args, const rapt_options*
  * be null) is the full size. A short buffer answers invalid_argument. */
 RAPT_API rapt_status rapt_explain(const rapt_attention* problem, const rapt_options* options,
                                   char* text, size_t capacity, size_t* needed);
+
+/* The same of a backward. */
+RAPT_API rapt_status rapt_explain_backward(const rapt_gradient* gradient,
+                                           const rapt_options* options, char* text, size_t capacity,
+                                           size_t* needed);
 
 typedef struct rapt_device_info {
   size_t struct_size;

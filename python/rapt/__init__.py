@@ -5,13 +5,14 @@
 """
 
 from ._attention import attend, explain, prepare
+from ._backward import Gradients, attend_backward
 from ._cache import Rope, append, clear_pages, copy_pages, merge, swap_pages
 from ._plan import Bounds, Plan
 from ._questions import Device, devices, version
 
 __all__ = [
-    "Bounds", "Device", "Plan", "Rope", "append", "attend", "clear_pages", "copy_pages", "devices",
-    "explain", "merge", "prepare", "swap_pages", "version"
+    "Bounds", "Device", "Gradients", "Plan", "Rope", "append", "attend", "attend_backward",
+    "clear_pages", "copy_pages", "devices", "explain", "merge", "prepare", "swap_pages", "version"
 ]
 
 __version__ = version()

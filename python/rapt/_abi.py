@@ -102,6 +102,12 @@ class Attention(Structure):
                 ("positions", c_void_p)]
 
 
+class Gradient(Sized):
+    _fields_ = [("struct_size", c_size_t), ("forward", c_void_p), ("d_out", Tensor),
+                ("dq", Tensor), ("dk", Tensor), ("dv", Tensor), ("d_bias", Tensor),
+                ("d_sinks", Tensor), ("d_slopes", Tensor)]
+
+
 class Options(Sized):
     _fields_ = [("struct_size", c_size_t), ("backend", c_char_p), ("kernel", c_char_p),
                 ("stream", c_void_p), ("threads", c_int32), ("parallel_for", c_void_p),
@@ -145,6 +151,7 @@ PROTOTYPES = {
     "rapt_version": [],
     "rapt_error_message": [],
     "rapt_attend": [c_void_p] * 2,
+    "rapt_attend_backward": [c_void_p] * 2,
     "rapt_prepare": [c_void_p] * 2,
     "rapt_explain": [c_void_p, c_void_p, c_void_p, c_size_t, c_void_p],
     "rapt_devices": [c_void_p, c_size_t, c_void_p],

@@ -7,6 +7,7 @@
 #include "api/say.h"
 #include "api/validate.h"
 #include "api/verbs.h"
+#include "plan/gradient_schedule.h"
 #include "plan/grid.h"
 #include "plan/schedule.h"
 
@@ -36,17 +37,26 @@ class Workspace {
   void* memory_ = nullptr;
 };
 
-// The host reads the lengths of problems in its memory; a device reads its own.
-Schedule schedule_of(const Problem& p, const std::vector<Sequence>& sequences, const Grain& grain) {
-  if (p.device_kind != DeviceKind::cpu) {
-    return grid_schedule({p.batch, p.q_tokens, p.q_len, p.kv_len}, heads_of(p), grain);
-  }
+std::vector<Extent> extents_of(const std::vector<Sequence>& sequences) {
   std::vector<Extent> extents;
   extents.reserve(sequences.size());
   for (const Sequence& s : sequences) {
     extents.push_back({s.q_len, s.q_rows, s.kv_len, s.q_start - s.kv_start});
   }
-  return make_schedule(extents, heads_of(p), band_of(p), grain);
+  return extents;
+}
+
+// The host reads the lengths of problems in its memory; a device reads its own.
+Schedule schedule_of(const Problem& p, const std::vector<Sequence>& sequences, const Grain& grain) {
+  if (p.device_kind != DeviceKind::cpu) {
+    return grid_schedule({p.batch, p.q_tokens, p.q_len, p.kv_len}, heads_of(p), grain);
+  }
+  return make_schedule(extents_of(sequences), heads_of(p), band_of(p), grain);
+}
+
+SharedBias shared_bias(const Gradient& g) {
+  if (g.d_bias == nullptr) return {};
+  return {g.d_bias_strides[0] == 0, g.d_bias_strides[1] == 0};
 }
 
 // Shapes and options of a problem whose data need not be there.
@@ -77,13 +87,23 @@ Status attend(const rapt_attention* problem, const rapt_options* options) {
 }
 
 Status attend_backward(const rapt_gradient* gradient, const rapt_options* options) {
-  Problem p;
+  Gradient g;
   Target target;
   std::vector<Sequence> sequences;
-  RAPT_RETURN_IF_ERROR(validate_gradient(gradient, &p));
+  const Problem& p = g.forward;
+  RAPT_RETURN_IF_ERROR(validate_gradient(gradient, Data::required, &g));
   RAPT_RETURN_IF_ERROR(validate_options(options, &target));
   if (p.device_kind == DeviceKind::cpu) RAPT_RETURN_IF_ERROR(resolve_sequences(p, &sequences));
-  return unsupported("gradient: the backward kernels are not in this version of rapt");
+  Choice choice;
+  RAPT_RETURN_IF_ERROR(choose_backward(backends(), g, target, &choice));
+  RAPT_RETURN_IF_ERROR(check_rows_apart(p, sequences));
+  const GradientSchedule schedule = gradient_schedule(extents_of(sequences), heads_of(p),
+                                                      band_of(p), choice.grain, shared_bias(g));
+  Workspace workspace(*choice.backend, p, target);
+  RAPT_RETURN_IF_ERROR(workspace.allocate(
+      choice.backend->gradient_workspace_bytes(g, schedule, choice.kernel, target)));
+  return choice.backend->backward(g, sequences, schedule, choice.kernel, workspace.memory(),
+                                  target);
 }
 
 Status prepare(const rapt_attention* problem, const rapt_options* options) {
@@ -100,6 +120,15 @@ Status explain(const rapt_attention* problem, const rapt_options* options, std::
   Target target;
   RAPT_RETURN_IF_ERROR(validate_shapes(problem, options, &p, &target));
   return explain(backends(), p, target, json);
+}
+
+Status explain_backward(const rapt_gradient* gradient, const rapt_options* options,
+                        std::string* json) {
+  Gradient g;
+  Target target;
+  RAPT_RETURN_IF_ERROR(validate_gradient(gradient, Data::ignored, &g));
+  RAPT_RETURN_IF_ERROR(validate_options(options, &target));
+  return explain_backward(backends(), g, target, json);
 }
 
 }  // namespace rapt

@@ -131,6 +131,15 @@ rapt_status rapt_explain(const rapt_attention* problem, const rapt_options* opti
   });
 }
 
+rapt_status rapt_explain_backward(const rapt_gradient* gradient, const rapt_options* options,
+                                  char* text, std::size_t capacity, std::size_t* needed) {
+  return rapt::answer([&] {
+    std::string json;
+    RAPT_RETURN_IF_ERROR(rapt::explain_backward(gradient, options, &json));
+    return rapt::copy_text(json, text, capacity, needed);
+  });
+}
+
 rapt_status rapt_devices(rapt_device_info* devices, std::size_t capacity, std::size_t* count) {
   return rapt::answer([&] { return rapt::devices(devices, capacity, count); });
 }

@@ -17,9 +17,13 @@ using Backends = std::span<Backend* const>;
 // The first kernel that takes the problem; `unsupported` with every kernel's sentence if there is
 // none.
 Status choose(Backends backends, const Problem& problem, const Target& target, Choice* choice);
+Status choose_backward(Backends backends, const Gradient& gradient, const Target& target,
+                       Choice* choice);
 
-// The answer of rapt_explain.
+// The answers of rapt_explain and rapt_explain_backward.
 Status explain(Backends backends, const Problem& problem, const Target& target, std::string* json);
+Status explain_backward(Backends backends, const Gradient& gradient, const Target& target,
+                        std::string* json);
 
 // Where the tensors of a verb without a kernel table live; `field` is one of them.
 struct Place {

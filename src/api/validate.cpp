@@ -1,24 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-// Attention and its gradient: the tensors' shapes, types and places in memory.
+// Attention: the tensors' shapes, types and places in memory.
 #include "api/validate.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "api/call.h"
 #include "api/say.h"
-#include "api/sized.h"
 
 namespace rapt {
-namespace {
-
-constexpr std::int64_t kMostDim = 512;
 
 Rows dense_rows(const rapt_tensor& t) {
   return {address(t), stride(t, 0), stride(t, 1), stride(t, 2)};
 }
 
 Rows ragged_rows(const rapt_tensor& t) { return {address(t), 0, stride(t, 0), stride(t, 1)}; }
+
+Status check_every(const FieldList& fields, Data data) {
+  for (const Field& field : fields) RAPT_RETURN_IF_ERROR(check_tensor(field, data));
+  return check_device(fields);
+}
+
+namespace {
+
+constexpr std::int64_t kMostDim = 512;
 
 bool ragged_keys(const rapt_attention& a) {
   return a.ragged != nullptr && given(a.ragged->kv_offsets);
@@ -38,11 +42,6 @@ Status check_required(const rapt_attention& a) {
     RAPT_RETURN_IF_ERROR(check_given({"ragged.q_offsets", &a.ragged->q_offsets}));
   }
   return a.pages == nullptr ? Status{} : check_given({"pages.table", &a.pages->table});
-}
-
-Status check_every(const FieldList& fields, Data data) {
-  for (const Field& field : fields) RAPT_RETURN_IF_ERROR(check_tensor(field, data));
-  return check_device(fields);
 }
 
 Status check_dtypes(const rapt_attention& a, Problem* p) {
@@ -211,7 +210,8 @@ Status read_out(const rapt_attention& a, Problem* p) {
   return {};
 }
 
-// Everything but what out and lse are to each other and to the inputs in memory.
+}  // namespace
+
 Status validate_call(const rapt_attention& a, Data data, Problem* p) {
   *p = {};
   RAPT_RETURN_IF_ERROR(check_required(a));
@@ -238,57 +238,6 @@ Status check_outputs(const FieldList& outputs, const FieldList& others, Data dat
   return {};
 }
 
-FieldList gradients(const rapt_gradient& g) {
-  FieldList list;
-  list.add("dq", g.dq);
-  list.add("dk", g.dk);
-  list.add("dv", g.dv);
-  list.add("d_bias", g.d_bias);
-  list.add("d_sinks", g.d_sinks);
-  list.add("d_slopes", g.d_slopes);
-  return list;
-}
-
-// An optional gradient needs its input's group; it has that input's shape, in FP32.
-Status check_optional(const Field& gradient, const rapt_tensor* model, const char* group) {
-  if (!given(*gradient.tensor)) return {};
-  if (model == nullptr) return invalid(say(gradient.name, ": the problem has no ", group));
-  RAPT_RETURN_IF_ERROR(check_dtype(gradient, {RAPT_FP32}));
-  rapt_tensor wanted = *model;
-  wanted.dtype = RAPT_FP32;
-  return check_like(gradient, {group, &wanted});
-}
-
-Status check_required_gradients(const rapt_gradient& g, const rapt_attention& a) {
-  const std::pair<Field, Field> pairs[] = {{{"d_out", &g.d_out}, {"out", &a.out}},
-                                           {{"dq", &g.dq}, {"q", &a.q}},
-                                           {{"dk", &g.dk}, {"k", &a.k}},
-                                           {{"dv", &g.dv}, {"v", &a.v}}};
-  for (const auto& [gradient, model] : pairs) {
-    RAPT_RETURN_IF_ERROR(check_given(gradient));
-    RAPT_RETURN_IF_ERROR(check_like(gradient, model));
-  }
-  return {};
-}
-
-Status check_gradients(const rapt_gradient& g, const rapt_attention& a) {
-  RAPT_RETURN_IF_ERROR(check_given({"lse", &a.lse}));
-  FieldList fields;
-  fields.add("q", a.q);
-  fields.add("d_out", g.d_out);
-  for (const Field& field : gradients(g)) fields.add(field);
-  RAPT_RETURN_IF_ERROR(check_every(fields, Data::required));
-  RAPT_RETURN_IF_ERROR(check_required_gradients(g, a));
-  const rapt_tensor* bias = a.bias != nullptr ? &a.bias->bias : nullptr;
-  const rapt_tensor* sinks = a.sinks != nullptr ? &a.sinks->sinks : nullptr;
-  const rapt_tensor* slopes = a.alibi != nullptr ? &a.alibi->slopes : nullptr;
-  RAPT_RETURN_IF_ERROR(check_optional({"d_bias", &g.d_bias}, bias, "bias"));
-  RAPT_RETURN_IF_ERROR(check_optional({"d_sinks", &g.d_sinks}, sinks, "sinks"));
-  return check_optional({"d_slopes", &g.d_slopes}, slopes, "alibi");
-}
-
-}  // namespace
-
 Status check_dim(const Field& field, const char* name, std::int64_t dim) {
   if (dim >= 8 && dim <= kMostDim && dim % 8 == 0) return {};
   return invalid(
@@ -304,21 +253,6 @@ Status validate(const rapt_attention* problem, Data data, Problem* out) {
   outputs.add("out", a.out);
   outputs.add("lse", a.lse);
   return check_outputs(outputs, inputs(a), data);
-}
-
-Status validate_gradient(const rapt_gradient* gradient, Problem* forward) {
-  rapt_gradient g;
-  RAPT_RETURN_IF_ERROR(read_sized("gradient", gradient, &g));
-  Call call;
-  RAPT_RETURN_IF_ERROR(read_call("forward", g.forward, &call));
-  const rapt_attention& a = call.problem;
-  RAPT_RETURN_IF_ERROR(validate_call(a, Data::required, forward));
-  RAPT_RETURN_IF_ERROR(check_gradients(g, a));
-  FieldList read = inputs(a);
-  read.add("out", a.out);
-  read.add("lse", a.lse);
-  read.add("d_out", g.d_out);
-  return check_outputs(gradients(g), read, Data::required);
 }
 
 }  // namespace rapt

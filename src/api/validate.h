@@ -18,8 +18,18 @@ namespace rapt {
 
 // validate.cpp
 Status validate(const rapt_attention* problem, Data data, Problem* out);
-// The forward problem of a gradient; out and lse are inputs there.
-Status validate_gradient(const rapt_gradient* gradient, Problem* forward);
+// The same of a call that was read, but what its outputs are to each other and to inputs in memory.
+Status validate_call(const rapt_attention& problem, Data data, Problem* out);
+Status check_outputs(const FieldList& outputs, const FieldList& others, Data data);
+Status check_every(const FieldList& fields, Data data);
+Rows dense_rows(const rapt_tensor& tensor);
+Rows ragged_rows(const rapt_tensor& tensor);
+
+// validate_gradient.cpp
+// out and lse are inputs there.
+Status validate_gradient(const rapt_gradient* gradient, Data data, Gradient* out);
+// A cache row may serve one sequence only: two would add to the same gradient.
+Status check_rows_apart(const Problem& forward, const std::vector<Sequence>& sequences);
 
 // validate_groups.cpp: the feature groups of a problem whose sizes are known.
 Status validate_groups(const rapt_attention& problem, Problem* out);

@@ -18,6 +18,8 @@ Status attend(const rapt_attention* problem, const rapt_options* options);
 Status attend_backward(const rapt_gradient* gradient, const rapt_options* options);
 Status prepare(const rapt_attention* problem, const rapt_options* options);
 Status explain(const rapt_attention* problem, const rapt_options* options, std::string* json);
+Status explain_backward(const rapt_gradient* gradient, const rapt_options* options,
+                        std::string* json);
 
 // plan.cpp; `rapt_plan` is defined there.
 Status plan_create(const rapt_attention* problem, const rapt_bounds* bounds,

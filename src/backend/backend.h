@@ -20,6 +20,7 @@
 namespace rapt {
 
 struct Schedule;  // work_list.h
+struct GradientSchedule;
 
 // Where a verb runs and with what; the caller's rapt_options, checked. Lives no longer than the
 // call whose words it shows.
@@ -90,6 +91,24 @@ class Backend {
   virtual Status read_back(std::int32_t /*device_index*/, const void* /*from*/,
                            std::span<std::byte> /*to*/, const Target&) const {
     return unsupported(std::string("RAPT_CHECK: ") + name() + " has no memory to read back");
+  }
+
+  // The table of backward kernels, the same questions and the launch. A backend without one has
+  // no rows, and is never asked more.
+  [[nodiscard]] virtual std::size_t gradient_kernel_count() const { return 0; }
+  [[nodiscard]] virtual const char* gradient_kernel_name(KernelIndex) const { return ""; }
+  [[nodiscard]] virtual Refusal refuse_gradient(KernelIndex, const Gradient&, const Target&) const {
+    return Refusal::because("direction: ", name(), " has no backward kernels");
+  }
+  [[nodiscard]] virtual Grain gradient_grain(const Problem&, KernelIndex) const { return {}; }
+  [[nodiscard]] virtual std::size_t gradient_workspace_bytes(const Gradient&,
+                                                             const GradientSchedule&, KernelIndex,
+                                                             const Target&) const {
+    return 0;
+  }
+  virtual Status backward(const Gradient&, std::span<const Sequence>, const GradientSchedule&,
+                          KernelIndex, void* /*workspace*/, const Target&) const {
+    return internal(std::string("direction: ") + name() + " has no backward kernels");
   }
 
   virtual Status append(const AppendJob&, const Target&) const = 0;

@@ -33,17 +33,18 @@ rapt_status run_planned(const Workload& workload, Place place, const rapt_option
 
 Verdict failed(const std::string& sentence) { return {false, 0, 0, sentence}; }
 
-Attempt attempt_backward(Workload& workload, const rapt_options& options) {
+Attempt attempt_backward(Workload& workload, const rapt_options& options, std::int64_t rows) {
   const rapt_status status = rapt_attend_backward(&workload.gradient(), &options);
   if (status != RAPT_OK) return {status, failed(rapt_error_message())};
-  return {status, failed("direction: the gradients were not compared with the oracle")};
+  workload.download();
+  return {status, check_gradient(workload, {rows})};
 }
 
 Attempt attempt_there(const Case& c, Place place, const rapt_options& options, std::int64_t rows) {
   Workload workload(c, Contents::values, place);
   rapt_status status = rapt_attend(&workload.attention(), &options);
   if (status != RAPT_OK) return {status, failed(rapt_error_message())};
-  if (c.direction == "backward") return attempt_backward(workload, options);
+  if (c.direction == "backward") return attempt_backward(workload, options, rows);
   workload.download();
   const Verdict verdict = check(workload, {rows});
   if (!verdict.passed) return {status, verdict};

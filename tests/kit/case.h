@@ -79,7 +79,9 @@ std::int64_t case_visible_keys(const Case& c, const CaseSequence& sequence, std:
 // Does any query of the sequence see key j?
 bool case_needs(const Case& c, const CaseSequence& sequence, std::int64_t j);
 
-// Bytes the call must move at least, and operations: 2 * (head_dim + value_dim) a visible score.
+// Operations that a visible score costs: 2 * (head_dim + value_dim), backward 2 * (3 * head_dim +
+// 2 * value_dim); and in all. Bytes that the call must move at least.
+double case_flops_a_score(const Case& c);
 double case_flops(const Case& c);
 double case_bytes(const Case& c);
 // Scores that the mask and the lengths leave visible, all heads.

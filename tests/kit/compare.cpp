@@ -5,9 +5,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <vector>
 
+#include "kit/errors.h"
 #include "kit/gather.h"
 #include "kit/numbers.h"
 #include "kit/oracle.h"
@@ -17,69 +17,6 @@ namespace rapt::kit {
 namespace {
 
 using oracle::Int;
-
-// Yardstick draws for a head where so many keys, counted for each row, matter. The error of one
-// evaluation of few numbers is a matter of luck (it may be 0); the largest of several is not. From
-// 16,384 on one says enough.
-int draws_for(double keys) {
-  constexpr double kEnough = 16384;
-  return static_cast<int>(std::clamp(kEnough / std::max(keys, 1.0), 1.0, 48.0));
-}
-
-// How much larger than the yardstick's our RMS error over so many rows may be. That of few rows is
-// not yet an average: it scatters as 1 / sqrt(rows), and one row is held to the factor of the
-// largest error, 2.
-double rms_factor(Int rows) {
-  constexpr Int kAverage = 64;
-  return rows >= kAverage ? 1.3
-                          : 1.3 + 0.7 / std::sqrt(static_cast<double>(std::max<Int>(rows, 1)));
-}
-
-// Errors over some elements.
-struct Error {
-  double max = 0;
-  double squares = 0;
-  Int count = 0;
-
-  void add(double error) {
-    max = std::max(max, std::fabs(error));
-    squares += error * error;
-    ++count;
-  }
-  [[nodiscard]] double rms() const {
-    return count ? std::sqrt(squares / static_cast<double>(count)) : 0;
-  }
-};
-
-// out's or lse's errors in one head: ours, and those of the yardstick, the largest of its draws.
-struct Errors {
-  const char* field = "";
-  Error ours{};
-  double yard_max = 0, yard_rms = 0;
-  double floor = 0;     // allowed whatever the yardstick says
-  std::string where{};  // of the largest error of ours
-
-  void add_yardstick(const Error& error) {
-    yard_max = std::max(yard_max, error.max);
-    yard_rms = std::max(yard_rms, error.rms());
-  }
-};
-
-// So many of [0, size), or all where wanted is 0: evenly spread, the last among them.
-std::vector<Int> spread(Int size, Int wanted) {
-  const Int count = wanted <= 0 ? size : std::min(wanted, size);
-  std::vector<Int> chosen;
-  for (Int n = 0; n < count; ++n) {
-    chosen.push_back(count < 2 ? size - 1 : n * (size - 1) / (count - 1));
-  }
-  return chosen;
-}
-
-std::string format(const char* text, double a, double b, double c) {
-  char line[200];
-  std::snprintf(line, sizeof line, text, a, b, c);
-  return line;
-}
 
 // Judges the heads of one problem into a verdict.
 class Judge {
@@ -94,7 +31,7 @@ class Judge {
       from_ = gather(problem_, b);
       judge_padding();
       rows_ = spread(from_.sequence.q_len, sample.rows);
-      poisoned_ = !keys_are_finite();
+      poisoned_ = !seen_keys_are_finite(model_, from_.sequence);
       const Int group = model_.q_heads / model_.kv_heads;
       for (const Int kv_head : spread(model_.kv_heads, sample.kv_heads)) {
         const Yardstick yardstick(model_, from_.sequence, kv_head, problem_.q.dtype,
@@ -113,9 +50,7 @@ class Judge {
     oracle::Row oracle, ours;
   };
 
-  void fail(const std::string& sentence) {
-    if (verdict_.sentence.empty()) verdict_.sentence = sentence;
-  }
+  void fail(const std::string& sentence) { verdict_.fail(sentence); }
 
   [[nodiscard]] std::string where(const char* field, Int head, Int i) const {
     return std::string(field) + ": sequence " + std::to_string(from_.sequence.index) + ", head " +
@@ -136,24 +71,6 @@ class Judge {
     if (!zero) fail(where("out", head, i) + " sees no key and is not 0");
     if (has_lse_ && ours.lse != -INFINITY)
       fail(where("lse", head, i) + " sees no key and is not -inf");
-  }
-
-  // A NaN or infinity that some query of the sequence sees may reach the sequence's others too.
-  [[nodiscard]] bool keys_are_finite() const {
-    const oracle::Sequence& s = from_.sequence;
-    const Int k_row = model_.kv_heads * model_.head_dim;
-    const Int v_row = model_.kv_heads * model_.value_dim;
-    const auto finite = [](const oracle::Array& a, Int row, Int width) {
-      const auto first = a.begin() + row * width;
-      return std::all_of(first, first + width, [](double x) { return std::isfinite(x); });
-    };
-    for (Int j = 0; j < s.kv_len; ++j) {
-      if (finite(s.k, j, k_row) && finite(s.v, j, v_row)) continue;
-      for (Int i = 0; i < s.q_len; ++i) {
-        if (oracle::sees(model_, s, i, j)) return false;
-      }
-    }
-    return true;
   }
 
   void judge_head(const Yardstick& yardstick, Int head) {
@@ -247,21 +164,9 @@ class Judge {
   }
 
   void judge_errors(Int head, const Errors& e) {
-    const double most = std::max(2 * e.yard_max, e.floor);
-    const double most_rms =
-        std::max(rms_factor(static_cast<Int>(rows_.size())) * e.yard_rms, e.floor);
-    if (e.ours.count == 0) return;
-    verdict_.max_error = std::max(verdict_.max_error, e.ours.max);
-    if (e.ours.max > most) {
-      fail(e.where +
-           format("; error %.3g, allowed %.3g (yardstick %.3g)", e.ours.max, most, e.yard_max));
-    } else if (e.ours.rms() > most_rms) {
-      fail(std::string(e.field) + ": sequence " + std::to_string(from_.sequence.index) + ", head " +
-           std::to_string(head) +
-           format(": RMS error %.3g, allowed %.3g (yardstick %.3g)", e.ours.rms(), most_rms,
-                  e.yard_rms));
-    }
-    verdict_.ratio = std::max({verdict_.ratio, e.ours.max / most, e.ours.rms() / most_rms});
+    const std::string of = std::string(e.field) + ": sequence " +
+                           std::to_string(from_.sequence.index) + ", head " + std::to_string(head);
+    judge(e, static_cast<Int>(rows_.size()), of, verdict_);
   }
 
   const rapt_attention& problem_;

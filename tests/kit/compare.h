@@ -11,4 +11,7 @@ namespace rapt::kit {
 // Compares out and lse with the oracle.
 Verdict check(const rapt_attention& problem, const Sample& sample = {});
 
+// Compares the gradients with the oracle's; the forward's out and lse are taken as they are.
+Verdict check_gradient(const rapt_gradient& gradient, const Sample& sample = {});
+
 }  // namespace rapt::kit

@@ -3,6 +3,7 @@
 #include "kit/gather.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -77,7 +78,7 @@ Place place_of(const rapt_attention& p, const rapt_tensor& t, Int b) {
   return place;
 }
 
-Array gather_keys(const rapt_attention& p, const rapt_tensor& t, Int b, Int kv_len, Int dim) {
+Array keys_of(const rapt_attention& p, const rapt_tensor& t, Int b, Int kv_len, Int dim) {
   const Place place = place_of(p, t, b);
   const Int heads = kv_heads_of(p);
   Array rows(static_cast<std::size_t>(kv_len * heads * dim));
@@ -123,38 +124,15 @@ void gather_positions(const rapt_attention& p, oracle::Sequence& s) {
   if (given(p.positions->kv_start)) s.kv_start = integer(p.positions->kv_start, s.index);
 }
 
-void gather_bias(const rapt_tensor& t, oracle::Model& m) {
+// Strides in an array that holds a broadcast tensor's elements once; returns their number.
+Int strides_once(const rapt_tensor& t, std::array<Int, 4>& strides) {
   Int stride = 1;
   for (int d = 3; d >= 0; --d) {
     const bool repeats = t.shape[d] == 1 || t.strides[d] == 0;
-    m.bias_strides[static_cast<std::size_t>(d)] = repeats ? 0 : stride;
+    strides[static_cast<std::size_t>(d)] = repeats ? 0 : stride;
     stride *= repeats ? 1 : t.shape[d];
   }
-  m.bias.assign(static_cast<std::size_t>(stride), 0);
-  const auto& to = m.bias_strides;
-  for (Int b = 0; b < t.shape[0]; ++b) {
-    for (Int h = 0; h < t.shape[1]; ++h) {
-      for (Int i = 0; i < t.shape[2]; ++i) {
-        for (Int j = 0; j < t.shape[3]; ++j) {
-          const Int from =
-              b * t.strides[0] + h * t.strides[1] + i * t.strides[2] + j * t.strides[3];
-          const Int index = b * to[0] + h * to[1] + i * to[2] + j * to[3];
-          m.bias[static_cast<std::size_t>(index)] = load(t.data, t.dtype, from);
-        }
-      }
-    }
-  }
-}
-
-void gather_slopes(const rapt_tensor& t, oracle::Model& m) {
-  const Int rows = t.rank == 2 ? t.shape[0] : 1;
-  for (Int b = 0; b < rows; ++b) {
-    for (Int h = 0; h < m.q_heads; ++h) {
-      const Int offset = t.rank == 2 ? b * t.strides[0] + h * t.strides[1] : h * t.strides[0];
-      m.slopes.push_back(load(t.data, t.dtype, offset));
-    }
-  }
-  m.slope_strides = {t.rank == 2 ? m.q_heads : 0, 1};
+  return stride;
 }
 
 }  // namespace
@@ -176,12 +154,15 @@ oracle::Model gather_model(const rapt_attention& p) {
     m.sink_tokens = p.mask->sink_tokens;
   }
   if (p.softcap) m.softcap = p.softcap->cap;
-  if (p.alibi) gather_slopes(p.alibi->slopes, m);
-  if (p.bias) gather_bias(p.bias->bias, m);
-  for (Int h = 0; p.sinks && h < m.q_heads; ++h) {
-    const rapt_tensor& t = p.sinks->sinks;
-    m.sinks.push_back(load(t.data, t.dtype, h * t.strides[0]));
+  if (p.alibi) {
+    m.slopes = gather_heads(p.alibi->slopes);
+    m.slope_strides = {p.alibi->slopes.rank == 2 ? m.q_heads : 0, 1};
   }
+  if (p.bias) {
+    m.bias = gather_like_bias(p.bias->bias);
+    strides_once(p.bias->bias, m.bias_strides);
+  }
+  if (p.sinks) m.sinks = gather_heads(p.sinks->sinks);
   if (p.dropout) {
     m.dropout_keep = std::lround(256 * (1 - static_cast<double>(p.dropout->probability)));
     m.dropout_seed = p.dropout->seed;
@@ -196,8 +177,8 @@ Gathered gather(const rapt_attention& p, std::int64_t b) {
   gather_lengths(p, g);
   gather_positions(p, g.sequence);
   g.sequence.q = gather_rows(p, g, p.q);
-  g.sequence.k = gather_keys(p, p.k, b, g.sequence.kv_len, p.q.shape[p.q.rank - 1]);
-  g.sequence.v = gather_keys(p, p.v, b, g.sequence.kv_len, value_dim_of(p));
+  g.sequence.k = keys_of(p, p.k, b, g.sequence.kv_len, p.q.shape[p.q.rank - 1]);
+  g.sequence.v = keys_of(p, p.v, b, g.sequence.kv_len, value_dim_of(p));
   return g;
 }
 
@@ -214,6 +195,59 @@ oracle::Array gather_rows(const rapt_attention& p, const Gathered& g, const rapt
   return rows;
 }
 
+oracle::Array gather_keys(const rapt_attention& p, const Gathered& g, const rapt_tensor& t) {
+  return keys_of(p, t, g.sequence.index, g.sequence.kv_len, t.shape[t.rank - 1]);
+}
+
+oracle::Array gather_like_bias(const rapt_tensor& t) {
+  std::array<Int, 4> to{};
+  Array all(static_cast<std::size_t>(strides_once(t, to)));
+  for (Int b = 0; b < t.shape[0]; ++b) {
+    for (Int h = 0; h < t.shape[1]; ++h) {
+      for (Int i = 0; i < t.shape[2]; ++i) {
+        for (Int j = 0; j < t.shape[3]; ++j) {
+          const Int from =
+              b * t.strides[0] + h * t.strides[1] + i * t.strides[2] + j * t.strides[3];
+          const Int index = b * to[0] + h * to[1] + i * to[2] + j * to[3];
+          all[static_cast<std::size_t>(index)] = load(t.data, t.dtype, from);
+        }
+      }
+    }
+  }
+  return all;
+}
+
+oracle::Array gather_heads(const rapt_tensor& t) {
+  Array all;
+  for (Int b = 0; b < (t.rank == 2 ? t.shape[0] : 1); ++b) {
+    for (Int h = 0; h < t.shape[t.rank - 1]; ++h) {
+      const Int offset = t.rank == 2 ? b * t.strides[0] + h * t.strides[1] : h * t.strides[0];
+      all.push_back(load(t.data, t.dtype, offset));
+    }
+  }
+  return all;
+}
+
+namespace {
+
+Int lse_place(const rapt_attention& p, const Gathered& g, Int head, Int i) {
+  const Int* s = p.lse.strides;
+  return ragged_q(p) ? head * s[0] + (g.first_row + i) * s[1]
+                     : g.sequence.index * s[0] + head * s[1] + i * s[2];
+}
+
+}  // namespace
+
+oracle::Array gather_lse(const rapt_attention& p, const Gathered& g) {
+  Array all;
+  for (Int i = 0; i < g.sequence.q_len; ++i) {
+    for (Int h = 0; h < q_heads_of(p); ++h) {
+      all.push_back(load(p.lse.data, p.lse.dtype, lse_place(p, g, h, i)));
+    }
+  }
+  return all;
+}
+
 oracle::Row gather_answer(const rapt_attention& p, const Gathered& g, std::int64_t head,
                           std::int64_t i) {
   oracle::Row row;
@@ -223,10 +257,7 @@ oracle::Row gather_answer(const rapt_attention& p, const Gathered& g, std::int64
     row.out.push_back(load(p.out.data, p.out.dtype, offset + d));
   }
   if (!given(p.lse)) return row;
-  const Int* s = p.lse.strides;
-  const Int place = ragged_q(p) ? head * s[0] + (g.first_row + i) * s[1]
-                                : g.sequence.index * s[0] + head * s[1] + i * s[2];
-  row.lse = load(p.lse.data, p.lse.dtype, place);
+  row.lse = load(p.lse.data, p.lse.dtype, lse_place(p, g, head, i));
   return row;
 }
 

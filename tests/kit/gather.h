@@ -31,4 +31,13 @@ oracle::Row gather_answer(const rapt_attention& problem, const Gathered& from, s
 oracle::Array gather_rows(const rapt_attention& problem, const Gathered& from,
                           const rapt_tensor& like_q);
 
+// The same of a tensor laid out as k: [kv_len, kv_heads, dim].
+oracle::Array gather_keys(const rapt_attention& problem, const Gathered& from,
+                          const rapt_tensor& like_k);
+// lse as the call left it: [q_len, q_heads].
+oracle::Array gather_lse(const rapt_attention& problem, const Gathered& from);
+// A tensor shaped as the bias or the slopes, in the order of the oracle's model.
+oracle::Array gather_like_bias(const rapt_tensor& like_bias);
+oracle::Array gather_heads(const rapt_tensor& per_head);
+
 }  // namespace rapt::kit

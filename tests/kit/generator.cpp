@@ -201,6 +201,16 @@ void draw_scores(Random& random, Case& c) {
   if (random.chance(0.25)) c.dropout = pick<double>(random, {0.1, 0.25, 0.5, 0.9});
 }
 
+// Where a drawn problem has a paged cache, its gradient's keys are ragged or dense.
+void make_backward(Case& c) {
+  c.direction = "backward";
+  c.lse = true;
+  if (c.kv != "paged") return;
+  c.page_size = 0;
+  c.layout = "page_head_dim";
+  c.kv = c.q;
+}
+
 }  // namespace
 
 const std::vector<std::string>& feature_names() {
@@ -264,6 +274,7 @@ Case Generator::draw() {
   draw_places(random_, c);
   draw_mask(random_, c);
   draw_scores(random_, c);
+  if (direction_ == "backward") make_backward(c);
   return c;
 }
 

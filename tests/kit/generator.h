@@ -40,7 +40,9 @@ class Coverage {
 
 class Generator {
  public:
-  explicit Generator(std::uint64_t seed) : random_(seed, 7) {}
+  // Of `direction` backward: problems that have a gradient, so no paged caches.
+  explicit Generator(std::uint64_t seed, const std::string& direction = "forward")
+      : random_(seed, 7), direction_(direction) {}
 
   // The one of a few random problems that has the most of the pairs that were rare so far.
   Case next(const Coverage& coverage);
@@ -49,6 +51,7 @@ class Generator {
   Case draw();
 
   Random random_;
+  std::string direction_;
 };
 
 }  // namespace rapt::kit

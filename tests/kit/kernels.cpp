@@ -8,6 +8,12 @@
 
 namespace rapt::kit {
 
+std::vector<std::string> runnable_backwards() {
+  std::vector<std::string> names = runnable_kernels();
+  for (std::string& name : names) name.replace(name.rfind("forward"), 7, "backward");
+  return names;
+}
+
 rapt_options force(const std::string& kernel) {
   rapt_options options{};
   options.struct_size = sizeof options;

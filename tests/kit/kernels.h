@@ -10,6 +10,8 @@
 namespace rapt::kit {
 
 std::vector<std::string> runnable_kernels();
+// The same instruction sets' backwards.
+std::vector<std::string> runnable_backwards();
 
 // Options that force a kernel; the name must outlive them.
 rapt_options force(const std::string& kernel);

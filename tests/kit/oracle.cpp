@@ -135,8 +135,8 @@ Gradient zero_gradient(const Model& m, const Sequence& s) {
 // With p the softmax, r the dropout factor and D = sum_j p_j r_j (d_out . v_j):
 //     dv_j += p_j r_j d_out;  ds_j = p_j (r_j (d_out . v_j) - D);  d_sink = -p_sink D
 // and ds goes on to the bias, the slope and, through the softcap, to q and k.
-static void backward_row(const Model& m, const Sequence& s, Int head, Int i, const double* d_out,
-                         Gradient& g) {
+void backward_row(const Model& m, const Sequence& s, Int head, Int i, const double* d_out,
+                  Gradient& g) {
   const Softmax row = softmax(m, s, head, i);
   const Int q_row = i * m.q_heads + head;
   Array dp(row.keys.size());

@@ -53,6 +53,9 @@ Row forward(const Model& model, const Sequence& sequence, Int head, Int i);
 // Adds the sequence's share to the gradient of sum(out * d_out); d_out is [q_len, q_heads,
 // value_dim].
 void backward(const Model& model, const Sequence& sequence, const Array& d_out, Gradient& gradient);
+// One row's share; d_out is [value_dim].
+void backward_row(const Model& model, const Sequence& sequence, Int head, Int i,
+                  const double* d_out, Gradient& gradient);
 Gradient zero_gradient(const Model& model, const Sequence& sequence);
 
 // What dropout multiplies the probability of key j for query i by: 0 or 256 / keep.

@@ -100,16 +100,24 @@ double case_scores(const Case& given) {
   return count * static_cast<double>(c.q_heads);
 }
 
-double case_flops(const Case& given) {
+double case_flops_a_score(const Case& given) {
   const Case c = with_defaults(given);
-  return 2 * static_cast<double>(c.head_dim + c.value_dim) * case_scores(c);
+  const bool backward = c.direction == "backward";
+  return 2 * static_cast<double>(backward ? 3 * c.head_dim + 2 * c.value_dim
+                                          : c.head_dim + c.value_dim);
 }
+
+double case_flops(const Case& c) { return case_flops_a_score(c) * case_scores(c); }
 
 double case_bytes(const Case& given) {
   const Case c = with_defaults(given);
-  const std::int64_t q_row =
-      c.head_dim * dtype_bytes(c.dtype) + c.value_dim * dtype_bytes(c.out_dtype) + (c.lse ? 4 : 0);
-  const std::int64_t kv_row = (c.head_dim + c.value_dim) * dtype_bytes(c.dtype);
+  // Backward reads what the forward moved and d_out, and writes as much as q, k and v.
+  const bool backward = c.direction == "backward";
+  const std::int64_t q_row = (backward ? 2 : 1) * (c.head_dim * dtype_bytes(c.dtype) +
+                                                   c.value_dim * dtype_bytes(c.out_dtype)) +
+                             (c.lse ? 4 : 0);
+  const std::int64_t kv_row =
+      (backward ? 2 : 1) * (c.head_dim + c.value_dim) * dtype_bytes(c.dtype);
   std::int64_t bytes = 0;
   for (const CaseSequence& s : case_sequences(c)) {
     bytes += s.q_len * c.q_heads * q_row;

@@ -267,8 +267,15 @@ std::vector<Tensor*> Tensors::inputs() {
           &kv_offsets, &table, &q_used, &kv_used, &cache_row, &left_pad, &q_start, &kv_start};
 }
 
+std::vector<std::pair<std::string, Tensor*>> Tensors::named_outputs() {
+  return {{"out", &out}, {"lse", &lse},       {"dq", &dq},           {"dk", &dk},
+          {"dv", &dv},   {"d_bias", &d_bias}, {"d_sinks", &d_sinks}, {"d_slopes", &d_slopes}};
+}
+
 std::vector<Tensor*> Tensors::outputs() {
-  return {&out, &lse, &dq, &dk, &dv, &d_bias, &d_sinks, &d_slopes};
+  std::vector<Tensor*> all;
+  for (const auto& output : named_outputs()) all.push_back(output.second);
+  return all;
 }
 
 Tensors make_tensors(const Case& c, bool filled) {

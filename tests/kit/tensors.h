@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 // Every tensor of a case, in host memory.
 #pragma once
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "kit/indices.h"
@@ -18,6 +20,7 @@ struct Tensors : Indices {
 
   [[nodiscard]] std::vector<Tensor*> inputs();
   [[nodiscard]] std::vector<Tensor*> outputs();
+  [[nodiscard]] std::vector<std::pair<std::string, Tensor*>> named_outputs();
 };
 
 // Filled from the case's seed, outputs and unused parts poisoned with NaN; or, not filled, without

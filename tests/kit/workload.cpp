@@ -161,6 +161,7 @@ const rapt_attention& Workload::host_attention() const { return memory_->attenti
 const rapt_gradient& Workload::gradient() const {
   return memory_->device ? memory_->device_gradient : memory_->gradient;
 }
+const rapt_gradient& Workload::host_gradient() const { return memory_->gradient; }
 const rapt_step& Workload::step() const { return memory_->step; }
 
 void Workload::poison_outputs() {
@@ -175,15 +176,17 @@ void Workload::download() {
 }
 
 std::string Workload::stray_writes() const {
-  if (!gaps_are_poison(memory_->out)) return "out: memory between its elements was written";
-  if (!gaps_are_poison(memory_->lse)) return "lse: memory between its elements was written";
+  for (const auto& [name, tensor] : memory_->named_outputs()) {
+    if (!gaps_are_poison(*tensor)) return name + ": memory between its elements was written";
+  }
   if (memory_->hash_inputs() != memory_->inputs_hash) return "inputs: their memory was written";
   return "";
 }
 
 std::string Workload::output_bytes() const {
   std::string all;
-  for (const rapt_tensor* t : {&memory_->out.view, &memory_->lse.view}) {
+  for (const auto& output : memory_->named_outputs()) {
+    const rapt_tensor* t = &output.second->view;
     if (t->rank == 0) continue;
     const std::int64_t width = dtype_bytes(t->dtype);
     const auto row = static_cast<std::size_t>(t->shape[t->rank - 1] * width);

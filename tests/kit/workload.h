@@ -33,6 +33,7 @@ class Workload {
   [[nodiscard]] const rapt_attention& host_attention() const;
   // Its gradient, for direction=backward; else without tensors.
   [[nodiscard]] const rapt_gradient& gradient() const;
+  [[nodiscard]] const rapt_gradient& host_gradient() const;
   // Host lengths for upload.
   [[nodiscard]] const rapt_step& step() const;
   // Fills out, lse and gradients, gaps included, with NaN.
@@ -40,10 +41,10 @@ class Workload {
   // Waits for the device and copies what it has to the host, which everything below looks at.
   // Nothing to do for tensors of the host.
   void download();
-  // Empty, or a sentence: something was written between the elements of out or lse, or an input
+  // Empty, or a sentence: something was written between the elements of an output, or an input
   // changed.
   [[nodiscard]] std::string stray_writes() const;
-  // Bytes of the elements of out and lse, for comparing two runs bit by bit.
+  // Bytes of the elements of all outputs, for comparing two runs bit by bit.
   [[nodiscard]] std::string output_bytes() const;
 
  private:
@@ -58,6 +59,11 @@ struct Verdict {
   double max_error = 0;  // absolute, against float64
   double ratio = 0;
   std::string sentence;
+
+  // Keeps the first sentence.
+  void fail(const std::string& what) {
+    if (sentence.empty()) sentence = what;
+  }
 };
 
 // What of an answer to compare: so many, evenly spread, or all where 0.
@@ -69,5 +75,9 @@ struct Sample {
 
 // Compares out and lse with the oracle, and sees that nothing beside the outputs was written.
 Verdict check(const Workload& workload, const Sample& sample = {});
+
+// The same of the gradients of direction=backward, after its forward gave out and lse. Sampled rows
+// are those of dq; dk, dv and what is summed over rows are then left out.
+Verdict check_gradient(const Workload& workload, const Sample& sample = {});
 
 }  // namespace rapt::kit

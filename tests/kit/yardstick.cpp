@@ -5,74 +5,18 @@
 
 #include <algorithm>
 #include <cmath>
-#include <span>
 
+#include "kit/fp32.h"
 #include "kit/numbers.h"
-#include "kit/random.h"
 
 namespace rapt::kit {
 namespace {
-
-// sums[n] = a * b[n] + sums[n], rounded once.
-[[gnu::always_inline]] inline void add_product(float a, const float* b, float* sums,
-                                               std::int64_t count) {
-  for (std::int64_t n = 0; n < count; ++n) sums[n] = std::fma(a, b[n], sums[n]);
-}
-
-void add_product_anywhere(float a, const float* b, float* sums, std::int64_t count) {
-  add_product(a, b, sums, count);
-}
-
-#if defined(__x86_64__)
-// The same where the machine has FMA: without it std::fma is a slow call.
-[[gnu::target("avx2,fma")]] void add_product_avx2(float a, const float* b, float* sums,
-                                                  std::int64_t count) {
-  for (std::int64_t n = 0; n < count; ++n) sums[n] = __builtin_fmaf(a, b[n], sums[n]);
-}
-#endif
-
-using AddProduct = void (*)(float, const float*, float*, std::int64_t);
-
-AddProduct best_add_product() {
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return add_product_avx2;
-#endif
-  return add_product_anywhere;
-}
-
-const AddProduct kAddProduct = best_add_product();
-
-float narrow(double x) { return static_cast<float>(x); }
 
 std::size_t place(std::int64_t row, std::int64_t width) {
   return static_cast<std::size_t>(row * width);
 }
 
 }  // namespace
-
-// What a draw adds to a number that was just rounded: nothing, or up to half an ulp either way.
-class Yardstick::Noise {
- public:
-  Noise(std::int64_t row, int draw)
-      : random_(static_cast<std::uint64_t>(row), static_cast<std::uint64_t>(draw)), draw_(draw) {}
-
-  [[nodiscard]] int draw() const { return draw_; }
-
-  void disturb(std::span<float> numbers) {
-    if (draw_ == 0) return;
-    for (float& x : numbers) x = (*this)(x);
-  }
-
-  float operator()(float x) {
-    if (draw_ == 0) return x;
-    const double part = static_cast<double>(static_cast<std::int64_t>(random_.bits())) * 0x1p-63;
-    return narrow(x * (1 + part * 0x1p-24));
-  }
-
- private:
-  Random random_;
-  int draw_;
-};
 
 Yardstick::Yardstick(const oracle::Model& model, const oracle::Sequence& sequence,
                      std::int64_t kv_head, rapt_dtype p_type, rapt_dtype out_type)
@@ -93,8 +37,8 @@ Yardstick::Yardstick(const oracle::Model& model, const oracle::Sequence& sequenc
   }
 }
 
-void Yardstick::scores(std::int64_t head, std::int64_t i, Noise& noise,
-                       std::vector<float>& s) const {
+void Yardstick::scores(std::int64_t head, std::int64_t i, Noise& noise, std::vector<float>& s,
+                       std::vector<float>* tanhs) const {
   const double* q = sequence_.q.data() + (i * model_.q_heads + head) * model_.head_dim;
   const float scale = narrow(model_.scale);
   const auto sees = [&](std::int64_t j) { return oracle::sees(model_, sequence_, i, j); };
@@ -106,21 +50,28 @@ void Yardstick::scores(std::int64_t head, std::int64_t i, Noise& noise,
   for (std::int64_t n = 0; n < model_.head_dim; ++n) {
     const std::int64_t d = (n + noise.draw() * 5) % model_.head_dim;
     const float* k = k_.data() + d * sequence_.kv_len;
-    kAddProduct(narrow(q[d]), k + begin, s.data() + begin, end - begin);
+    add_product(narrow(q[d]), k + begin, s.data() + begin, end - begin);
     if (n % 16 == 15) noise.disturb({s.data() + begin, s.data() + end});
   }
   for (std::int64_t j = begin; j < end; ++j) {
     float& x = s[static_cast<std::size_t>(j)];
-    x = sees(j) ? biased(head, i, j, x * scale, noise) : -INFINITY;
+    float tanh = 0;
+    x = sees(j) ? biased(head, i, j, capped(x * scale, noise, &tanh), noise) : -INFINITY;
+    if (tanhs != nullptr) (*tanhs)[static_cast<std::size_t>(j)] = tanh;
   }
+}
+
+float Yardstick::capped(float score, Noise& noise, float* tanh) const {
+  score = noise(score);
+  if (model_.softcap == 0) return score;
+  *tanh = std::tanh(score / narrow(model_.softcap));
+  return noise(narrow(model_.softcap) * *tanh);
 }
 
 float Yardstick::biased(std::int64_t head, std::int64_t i, std::int64_t j, float score,
                         Noise& noise) const {
-  score = noise(score);
   const oracle::Model& m = model_;
   const std::int64_t b = sequence_.index;
-  if (m.softcap != 0) score = noise(narrow(m.softcap) * std::tanh(score / narrow(m.softcap)));
   if (!m.slopes.empty()) {
     const std::int64_t index = b * m.slope_strides[0] + head * m.slope_strides[1];
     const std::int64_t distance = std::abs(sequence_.q_start + i - sequence_.kv_start - j);
@@ -158,7 +109,7 @@ YardstickRow Yardstick::row(std::int64_t head, std::int64_t i, int draw) const {
     if (x == 0) continue;
     const bool kept = oracle::dropout_factor(model_, sequence_, head, i, j) != 0;
     const float rounded = kept ? round_to(p_type_, draw == 0 ? x / sum : x) : 0;
-    kAddProduct(rounded, v_.data() + j * model_.value_dim, result.out.data(), model_.value_dim);
+    add_product(rounded, v_.data() + j * model_.value_dim, result.out.data(), model_.value_dim);
   }
   const float dropped = 256 / narrow(static_cast<double>(model_.dropout_keep));
   const float after = draw == 0 ? dropped : dropped / sum;

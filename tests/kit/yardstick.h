@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "kit/fp32.h"
 #include "kit/oracle.h"
 #include "rapt/rapt.h"
 
@@ -29,10 +30,13 @@ class Yardstick {
   // dimension; P is rounded at another scale before it is divided by its sum.
   YardstickRow row(std::int64_t head, std::int64_t i, int draw) const;
 
- private:
-  class Noise;
+  // Scores of one row, -inf where the query does not see the key; tanhs, where wanted, are what the
+  // softcap multiplies by its cap.
+  void scores(std::int64_t head, std::int64_t i, Noise& noise, std::vector<float>& s,
+              std::vector<float>* tanhs = nullptr) const;
 
-  void scores(std::int64_t head, std::int64_t i, Noise& noise, std::vector<float>& s) const;
+ private:
+  float capped(float score, Noise& noise, float* tanh) const;
   float biased(std::int64_t head, std::int64_t i, std::int64_t j, float score, Noise& noise) const;
 
   const oracle::Model& model_;

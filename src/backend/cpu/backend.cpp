@@ -10,21 +10,16 @@
 
 #include "backend/cpu/cache.h"
 #include "backend/cpu/dispatch.h"
+#include "backend/cpu/gradient.h"
 #include "backend/cpu/kernel.h"
 #include "backend/cpu/machine.h"
 #include "backend/cpu/parallel.h"
 #include "backend/cpu/thread_pool.h"
+#include "backend/cpu/workspace.h"
 #include "work_list.h"
 
 namespace rapt::cpu {
 namespace {
-
-constexpr std::size_t kAlignment = 64;
-
-// Whole cache lines, so that every slice is aligned and no two workers share a line.
-std::size_t rounded(std::size_t bytes) {
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
-}
 
 // The workspace: partial sums, their maxima and their sums of exponentials, then a scratch a
 // worker.
@@ -82,7 +77,7 @@ class CpuBackend final : public Backend {
   [[nodiscard]] std::size_t kernel_count() const override { return kernel_table().size(); }
 
   [[nodiscard]] const char* kernel_name(KernelIndex kernel) const override {
-    return kernel_table()[kernel].kernel;
+    return kernel_table()[kernel].forward;
   }
 
   [[nodiscard]] Refusal refuse(KernelIndex kernel, const Problem& problem,
@@ -139,6 +134,36 @@ class CpuBackend final : public Backend {
 
   [[nodiscard]] Status usable(const char*, std::int32_t) const override {
     return environment().status;
+  }
+
+  [[nodiscard]] std::size_t gradient_kernel_count() const override { return kernel_table().size(); }
+
+  [[nodiscard]] const char* gradient_kernel_name(KernelIndex kernel) const override {
+    return kernel_table()[kernel].backward;
+  }
+
+  [[nodiscard]] Refusal refuse_gradient(KernelIndex kernel, const Gradient& gradient,
+                                        const Target&) const override {
+    return gradient_refusal(kernel_table()[kernel], gradient, environment(), this_cpu());
+  }
+
+  [[nodiscard]] Grain gradient_grain(const Problem& problem, KernelIndex kernel) const override {
+    return kernel_table()[kernel].kernels().gradient_grain(problem);
+  }
+
+  [[nodiscard]] std::size_t gradient_workspace_bytes(const Gradient& gradient,
+                                                     const GradientSchedule& schedule,
+                                                     KernelIndex kernel,
+                                                     const Target& target) const override {
+    return gradient_bytes(gradient, schedule, kernel_table()[kernel].kernels(), target);
+  }
+
+  Status backward(const Gradient& gradient, std::span<const Sequence> sequences,
+                  const GradientSchedule& schedule, KernelIndex kernel, void* workspace,
+                  const Target& target) const override {
+    run_gradient(gradient, sequences, schedule, kernel_table()[kernel].kernels(),
+                 static_cast<std::byte*>(workspace), target);
+    return {};
   }
 
   Status append(const AppendJob& job, const Target& target) const override {

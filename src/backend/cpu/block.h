@@ -14,7 +14,7 @@ template <class Dot>
 struct Block {
   using Unit = typename Dot::Unit;
   const Unit* k[kBlock + kGroup];  // key rows; the last again behind the end, to fill a group
-  const Unit* v[kBlock + 1];       // value rows, or pairs of them
+  const Unit* v[kBlock + kGroup];  // value rows, likewise; or pairs of them
   // Copies, where they are needed; null elsewhere.
   char* turned_k;
   char* turned_v;
@@ -48,13 +48,14 @@ inline void widen_rows(const char* rows[], int count, DType dtype, int dim, char
   }
 }
 
+// Rows as pairs along keys, written to `to`.
 template <class Dot>
-void pair_values(const char* const rows[], int count, int dim, Block<Dot>& block) {
-  char* to = block.ready_v;
+void pair_rows(const char* const rows[], int count, int dim, char* to,
+               const typename Dot::Unit* paired[]) {
   for (int key = 0; key < count; key += 2, to += padded_bytes(dim, 4)) {
     auto* pairs = reinterpret_cast<typename Dot::Unit*>(to);
     Dot::interleave_rows(rows[key], key + 1 < count ? rows[key + 1] : nullptr, dim, pairs);
-    block.v[key / 2] = pairs;
+    paired[key / 2] = pairs;
   }
 }
 
@@ -83,9 +84,9 @@ void prepare_block(const Source& source, const Place& place, int head, bool pair
     block.k[key] = reinterpret_cast<const Unit*>(k[key < count ? key : count - 1]);
   }
   if constexpr (Dot::pack == 2) {
-    if (paired) return pair_values(v, count, source.v.dim, block);
+    if (paired) return pair_rows<Dot>(v, count, source.v.dim, block.ready_v, block.v);
   }
-  for (int key = 0; key <= count; ++key) {
+  for (int key = 0; key < count + kGroup; ++key) {
     block.v[key] = reinterpret_cast<const Unit*>(v[key < count ? key : count - 1]);
   }
 }

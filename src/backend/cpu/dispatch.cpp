@@ -17,10 +17,10 @@ namespace {
 
 #if defined(__x86_64__)
 constexpr KernelRow kRows[] = {
-    {"cpu/avx512_bf16_forward", "avx512_bf16", avx512_bf16},
-    {"cpu/avx512_forward", "avx512", avx512},
-    {"cpu/avx2_forward", "avx2", avx2},
-    {"cpu/baseline_forward", "baseline", baseline},
+    {"cpu/avx512_bf16_forward", "cpu/avx512_bf16_backward", "avx512_bf16", avx512_bf16},
+    {"cpu/avx512_forward", "cpu/avx512_backward", "avx512", avx512},
+    {"cpu/avx2_forward", "cpu/avx2_backward", "avx2", avx2},
+    {"cpu/baseline_forward", "cpu/baseline_backward", "baseline", baseline},
 };
 
 // A feature is there when every bit of `mask` is set. A row of the table also needs what the rows
@@ -71,7 +71,7 @@ CpuWords read_cpu() {
   return words;
 }
 #else
-constexpr KernelRow kRows[] = {{"cpu/neon_forward", "neon", baseline}};
+constexpr KernelRow kRows[] = {{"cpu/neon_forward", "cpu/neon_backward", "neon", baseline}};
 
 CpuWords read_cpu() { return {}; }
 #endif
@@ -146,6 +146,15 @@ Environment parse_environment(const char* isa, const char* threads, const CpuWor
     environment.status = std::move(status);
   }
   return environment;
+}
+
+Refusal gradient_refusal(const KernelRow& row, const Gradient& gradient,
+                         const Environment& environment, const CpuWords& words) {
+  if (gradient.forward.page_size > 0) {
+    return Refusal::because(
+        "pages: a CPU kernel has no gradient of a paged cache; k and v must be dense or ragged");
+  }
+  return refusal(row, gradient.forward, environment, words);
 }
 
 Refusal refusal(const KernelRow& row, const Problem& problem, const Environment& environment,

@@ -20,8 +20,9 @@ enum CpuWord : std::size_t { leaf1_ecx, leaf7_ebx, leaf7_1_eax, xcr0, kCpuWords 
 using CpuWords = std::array<std::uint64_t, kCpuWords>;
 
 struct KernelRow {
-  const char* kernel;  // "cpu/avx2_forward"
-  const char* isa;     // "avx2", as RAPT_ISA spells it
+  const char* forward;   // "cpu/avx2_forward"
+  const char* backward;  // "cpu/avx2_backward"
+  const char* isa;       // "avx2", as RAPT_ISA spells it
   const Kernels& (*kernels)();
 };
 
@@ -46,5 +47,7 @@ Environment parse_environment(const char* isa, const char* threads, const CpuWor
 // The environment lives as long as the sentence is read.
 Refusal refusal(const KernelRow& row, const Problem& problem, const Environment& environment,
                 const CpuWords& words);
+Refusal gradient_refusal(const KernelRow& row, const Gradient& gradient,
+                         const Environment& environment, const CpuWords& words);
 
 }  // namespace rapt::cpu

@@ -16,33 +16,37 @@ inline std::int64_t row_offset(const Context& c, const Rows& rows, std::int64_t 
          c.head(row) * rows.head_stride;
 }
 
-// Rows of q and out lie as far apart as K's and V's (source.h): fetched a tile at a time, before
-// use.
-inline void prefetch_queries(const Context& c, std::int64_t first, int count) {
-  const Problem& p = c.problem;
-  const std::int64_t bytes = p.head_dim * element_bytes(p.dtype);
-  for (int i = 0; i < count; ++i) {
-    const char* row =
-        static_cast<const char*>(p.q.data) + row_offset(c, p.q, first + i) * element_bytes(p.dtype);
-    for (std::int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at, 0, 2);
+// A tensor with a row for every query and head: q, out, or the gradient of one.
+struct RowTensor {
+  const Rows& rows;
+  DType dtype;
+  int dim;
+
+  int bytes() const { return dim * element_bytes(dtype); }
+  char* at(const Context& c, std::int64_t row) const {
+    return static_cast<char*>(rows.data) + row_offset(c, rows, row) * element_bytes(dtype);
   }
+};
+
+inline RowTensor queries_of(const Problem& p) {
+  return {p.q, p.dtype, static_cast<int>(p.head_dim)};
+}
+inline RowTensor out_of(const Problem& p) {
+  return {p.out, p.out_dtype, static_cast<int>(p.value_dim)};
 }
 
-inline void prefetch_out(const Context& c, std::int64_t first, int count) {
-  const Problem& p = c.problem;
-  const std::int64_t bytes = p.value_dim * element_bytes(p.out_dtype);
+// These rows lie as far apart as K's and V's (source.h): fetched a tile at a time, before use.
+template <bool written>
+void prefetch_rows(const Context& c, const RowTensor& tensor, std::int64_t first, int count) {
   for (int i = 0; i < count; ++i) {
-    const char* row = static_cast<const char*>(p.out.data) +
-                      row_offset(c, p.out, first + i) * element_bytes(p.out_dtype);
-    for (std::int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at, 1, 2);
+    const char* row = tensor.at(c, first + i);
+    for (int at = 0; at < tensor.bytes(); at += 64) __builtin_prefetch(row + at, written, 2);
   }
 }
 
 inline void write_row(const Context& c, std::int64_t row, const float* out, float lse) {
   const Problem& p = c.problem;
-  char* to =
-      static_cast<char*>(p.out.data) + row_offset(c, p.out, row) * element_bytes(p.out_dtype);
-  narrow_row(out, static_cast<int>(p.value_dim), p.out_dtype, to);
+  narrow_row(out, static_cast<int>(p.value_dim), p.out_dtype, out_of(p).at(c, row));
   if (p.lse.data != nullptr) static_cast<float*>(p.lse.data)[row_offset(c, p.lse, row)] = lse;
 }
 

@@ -2,46 +2,12 @@
 // One work item, forward: some tiles of one (sequence, kv head) walk the same blocks of keys, so
 // that each block is fetched, and where needed widened, once for all of them.
 #pragma once
-#include "backend/cpu/kernel.h"
+#include "backend/cpu/key_walk.h"
 #include "backend/cpu/lane_shape.h"
 #include "backend/cpu/row_shape.h"
 
 namespace rapt::cpu {
 namespace {
-
-// The keys of an item in blocks: what its rows' bands cover, and the sink tokens before it.
-struct KeyWalk {
-  Range ranges[2];
-  int at = 0;
-
-  // The next block's first key and size; 0 at the end.
-  int next(std::int64_t& first, int block_keys) {
-    while (at < 2 && ranges[at].begin >= ranges[at].end) ++at;
-    if (at == 2) return 0;
-    first = ranges[at].begin;
-    const std::int64_t left = ranges[at].end - first;
-    const int count = static_cast<int>(left < block_keys ? left : block_keys);
-    ranges[at].begin += count;
-    return count;
-  }
-};
-
-inline Range intersect(const Range& a, const Range& b) {
-  return {a.begin > b.begin ? a.begin : b.begin, a.end < b.end ? a.end : b.end};
-}
-
-inline KeyWalk make_walk(const Context& c, const WorkItem& item, std::int64_t last_row) {
-  const Range first = window_of(c, c.token(item.row_begin));
-  const Range last = window_of(c, c.token(last_row));
-  const Range keys = {item.kv_begin, item.kv_end};
-  Range sinks = {0, c.band.sink_tokens < last.end ? c.band.sink_tokens : last.end};
-  Range window = {first.begin, last.end};
-  if (sinks.end >= window.begin) {
-    window.begin = sinks.end > 0 ? 0 : window.begin;
-    sinks.end = 0;
-  }
-  return {{intersect(sinks, keys), intersect(window, keys)}};
-}
 
 template <class Dot>
 struct ItemMemory {
@@ -78,19 +44,6 @@ int begin_tiles(const Context& c, Tile<Dot>* tiles, std::int64_t first, std::int
     Shape::begin(c, tiles[count]);
   }
   return count;
-}
-
-// Fetches `place` in even steps while the item's tiles go through the block before it.
-inline Prefetch make_prefetch(const Source& source, const Place& place, int heads, int steps) {
-  const int bytes = element_bytes(source.dtype);
-  return {&place,
-          source.k.head_stride,
-          source.v.head_stride,
-          source.k.dim_stride == 0 ? source.k.dim * bytes : 0,
-          source.v.dim_stride == 0 ? source.v.dim * bytes : 0,
-          heads,
-          2 * place.count * heads,
-          steps};
 }
 
 // Partial rows of an item lie head by head.
@@ -130,7 +83,9 @@ void walk_keys(const ForwardCall& call, const WorkItem& item, Work<Dot>& work, K
 template <class Shape, class Dot>
 void finish_tile(const ForwardCall& call, const Context& c, const WorkItem& item,
                  const Tile<Dot>& tile) {
-  if (item.partial < 0) prefetch_out(c, tile.rows.first, tile.rows.count);
+  if (item.partial < 0) {
+    prefetch_rows<true>(c, out_of(c.problem), tile.rows.first, tile.rows.count);
+  }
   Shape::each_row(c, tile, [&](int lane, float* out) {
     const std::int64_t row = tile.rows.first + lane;
     const float reference = tile.reference[lane], sum = tile.sum[lane];

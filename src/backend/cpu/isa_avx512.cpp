@@ -2,12 +2,16 @@
 // The kernels for AVX-512 F, BW, DQ and VL. Compiled with its own flags (cmake/library.cmake).
 #include "backend/cpu/simd_avx512.h"
 
-#include "backend/cpu/forward.h"  // written over the Simd above
+#include "backend/cpu/backward.h"  // written over the Simd above
+#include "backend/cpu/forward.h"
 
 namespace rapt::cpu {
 
 const Kernels& avx512() {
-  static constexpr Kernels kKernels = {"avx512", kLanes, grain, scratch_bytes, forward, combine};
+  static constexpr Kernels kKernels = {
+      "avx512", kLanes,          grain,          scratch_bytes,
+      forward,  combine,         gradient_grain, gradient_scratch_bytes,
+      backward, finish_gradient, finish_head};
   return kKernels;
 }
 

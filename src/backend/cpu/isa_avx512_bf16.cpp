@@ -4,13 +4,16 @@
 #include "backend/cpu/simd_avx512.h"
 #include "backend/cpu/simd_avx512_bf16.h"
 
-#include "backend/cpu/forward.h"  // written over the Simd above
+#include "backend/cpu/backward.h"  // written over the Simd above
+#include "backend/cpu/forward.h"
 
 namespace rapt::cpu {
 
 const Kernels& avx512_bf16() {
-  static constexpr Kernels kKernels = {"avx512_bf16", kLanes,  grain,
-                                       scratch_bytes, forward, combine};
+  static constexpr Kernels kKernels = {
+      "avx512_bf16", kLanes,          grain,          scratch_bytes,
+      forward,       combine,         gradient_grain, gradient_scratch_bytes,
+      backward,      finish_gradient, finish_head};
   return kKernels;
 }
 

@@ -7,7 +7,8 @@
 #include "backend/cpu/simd_neon.h"
 #endif
 
-#include "backend/cpu/forward.h"  // written over the Simd above
+#include "backend/cpu/backward.h"  // written over the Simd above
+#include "backend/cpu/forward.h"
 
 namespace rapt::cpu {
 
@@ -18,7 +19,10 @@ constexpr const char* kName = "neon";
 #endif
 
 const Kernels& baseline() {
-  static constexpr Kernels kKernels = {kName, kLanes, grain, scratch_bytes, forward, combine};
+  static constexpr Kernels kKernels = {
+      kName,    kLanes,          grain,          scratch_bytes,
+      forward,  combine,         gradient_grain, gradient_scratch_bytes,
+      backward, finish_gradient, finish_head};
   return kKernels;
 }
 

@@ -26,6 +26,23 @@ struct ForwardCall {
   Partials partials;
 };
 
+// What a backward's items add up, in FP32, rows and keys as GradientSchedule counts them.
+struct GradientSums {
+  float* dq = nullptr;      // [rows, head_dim]
+  float* dk = nullptr;      // [keys, head_dim]
+  float* dv = nullptr;      // [keys, value_dim]
+  float* slopes = nullptr;  // [rows]; null where d_slopes is not wanted
+  float* deltas = nullptr;  // [rows], rowsum(dO * O); null where d_sinks is not wanted
+};
+
+struct GradientCall {
+  const Gradient* gradient = nullptr;
+  const Sequence* sequences = nullptr;      // [batch]
+  const std::int64_t* first_row = nullptr;  // [batch + 1]
+  const std::int64_t* first_key = nullptr;
+  GradientSums sums;
+};
+
 // One instruction set.
 struct Kernels {
   const char* name;                // "avx512_bf16"
@@ -39,6 +56,16 @@ struct Kernels {
   // Merges the splits of the item's rows in split order and writes out and lse (sinks join here,
   // not in the parts).
   void (*combine)(const ForwardCall&, const CombineItem&, std::byte* scratch);
+
+  // The backward's own division and scratch.
+  Grain (*gradient_grain)(const Problem&);
+  std::size_t (*gradient_scratch_bytes)(const Gradient&);
+  // Adds one item to the sums, and to d_bias.
+  void (*backward)(const GradientCall&, const WorkItem&, std::byte* scratch);
+  // From the sums of one kv head of a sequence to dq, dk and dv.
+  void (*finish_gradient)(const GradientCall&, std::int64_t sequence, std::int64_t kv_head);
+  // d_sinks and d_slopes of one query head.
+  void (*finish_head)(const GradientCall&, std::int64_t head);
 };
 
 const Kernels& baseline();  // x86-64 (SSE2) or AArch64 (NEON)

@@ -80,6 +80,36 @@ template <class Dot, int N>
   }
 }
 
+// kGroup keys x N vectors of columns, summed over query rows: out[k][c] += sum over units of
+// weights[k][unit] * rows[unit][c].
+template <class Dot, int N>
+[[gnu::noinline]] void key_group(const typename Dot::Unit* weights, int weight_stride,
+                                 const typename Dot::Unit* rows, int row_stride, int units,
+                                 float* out) {
+  F sum[kGroup][N];
+#pragma GCC unroll 8
+  for (int k = 0; k < kGroup; ++k) {
+#pragma GCC unroll 8
+    for (int v = 0; v < N; ++v) sum[k][v] = Simd::set(0.0f);
+  }
+  for (int unit = 0; unit < units; ++unit, ++weights, rows += row_stride) {
+    typename Dot::V row[N];
+#pragma GCC unroll 8
+    for (int v = 0; v < N; ++v) row[v] = Dot::load(rows + v * kLanes);
+#pragma GCC unroll 8
+    for (int k = 0; k < kGroup; ++k) {
+      const typename Dot::V weight = Dot::broadcast(weights + k * weight_stride);
+#pragma GCC unroll 8
+      for (int v = 0; v < N; ++v) sum[k][v] = Dot::multiply_add(row[v], weight, sum[k][v]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int k = 0; k < kGroup; ++k) {
+#pragma GCC unroll 8
+    for (int v = 0; v < N; ++v) add_to(out + k * row_stride + v * kLanes, sum[k][v]);
+  }
+}
+
 // Two keys against four rows: scores[k * kRows + r] = sum over d of keys[k][d] * q[r][d]; rows of q
 // are padded with zeros. Two, because a vector of q is then loaded once for both: loads are what
 // limits this.

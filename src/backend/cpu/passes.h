@@ -16,7 +16,8 @@ struct Patch {
   const Segment& segment;
   std::int64_t first_key;  // key 0 of the block
   float* scores;
-  float* scratch;  // [kBlock][kRows], for what must be turned into lanes first
+  float* scratch;              // [kBlock][kRows], for what must be turned into lanes first
+  float* cap_slope = nullptr;  // [kBlock][kRows]: the softcap's derivative, where backward wants it
 };
 
 // Sets every score of lane vector `v` to f(key of the block, score).
@@ -43,15 +44,20 @@ inline void softcap_pass(const Patch& patch) {
   }
 }
 
-// Distances are counted from the block, where FP32 is exact below 2^24.
+// How far the queries of lane vector `v` are ahead of the block's key 0: counted from the block,
+// FP32 is exact below 2^24.
+inline F ahead_of_block(const Patch& patch, int v) {
+  alignas(64) float ahead[kLanes];
+  for (int i = 0; i < kLanes; ++i) {
+    ahead[i] =
+        static_cast<float>(saturating_add(patch.rows.query[v * kLanes + i], -patch.first_key));
+  }
+  return Simd::load(ahead);
+}
+
 inline void alibi_pass(const Patch& patch) {
   for (int v = patch.segment.vector_begin; v < patch.segment.vector_end; ++v) {
-    alignas(64) float ahead[kLanes];
-    for (int i = 0; i < kLanes; ++i) {
-      ahead[i] =
-          static_cast<float>(saturating_add(patch.rows.query[v * kLanes + i], -patch.first_key));
-    }
-    const F from = Simd::load(ahead);
+    const F from = ahead_of_block(patch, v);
     const F slope = Simd::set(0.0f) - Simd::load(patch.rows.slope + v * kLanes);
     update_vector(patch, v, [&](int key, F s) {
       return Simd::fma(slope, abs(from - Simd::set(static_cast<float>(key))), s);
@@ -193,13 +199,15 @@ using Pass = void (*)(const Patch&);
 // The passes over scores that a problem needs, in the order of the definition.
 struct PassList {
   int count = 0;
-  Pass at[3];
+  Pass at[4];
 };
 
-inline PassList make_passes(const Problem& p) {
+// `after_cap`: what wants to see the scores between the softcap and what is added to them.
+inline PassList make_passes(const Problem& p, Pass after_cap = nullptr) {
   PassList list;
   if (p.softcap != 0.0f) {
     list.at[list.count++] = softcap_pass;
+    if (after_cap != nullptr) list.at[list.count++] = after_cap;
   } else if (wants_natural_scores(p)) {
     list.at[list.count++] = scale_pass;
   }

@@ -46,8 +46,7 @@ struct RowShape {
     __builtin_memset(tile.out, 0,
                      static_cast<std::size_t>(kShortRows * out_stride(p)) * sizeof(float));
     for (int lane = 0; lane < tile.rows.count; ++lane) {
-      const char* row = static_cast<const char*>(p.q.data) +
-                        row_offset(c, p.q, tile.rows.first + lane) * element_bytes(p.dtype);
+      const char* row = queries_of(p).at(c, tile.rows.first + lane);
       if (p.dtype == Dot::in_place) {
         __builtin_memcpy(tile.q + lane * stride, row,
                          static_cast<std::size_t>(p.head_dim * element_bytes(p.dtype)));

@@ -32,6 +32,10 @@ struct Bf16Dot {
     const __m512i both = (__m512i)_mm512_cvtne2ps_pbh(odd, even);
     _mm512_store_si512(to, _mm512_permutexvar_epi16(_mm512_load_si512(kInterleave), both));
   }
+  // A lane vector as BF16, side by side.
+  static void store_row(Unit* to, F lanes) {
+    _mm256_storeu_si256((__m256i*)to, (__m256i)_mm512_cvtneps_pbh(lanes));
+  }
   // Rows `even` and `odd` as pairs along keys, 8 columns at a time.
   static void interleave_rows(const char* even, const char* odd, int columns, Unit* to) {
     for (int i = 0; i < columns; i += 8) {

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+"""attend_backward: the gradients of one attend."""
+
+from __future__ import annotations
+
+from ctypes import addressof, byref
+from typing import TYPE_CHECKING, NamedTuple, Optional
+
+from . import _abi
+from ._library import check, lib
+from ._problem import Call
+from ._tensor import empty, put
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._problem import Keywords
+    from ._tensor import Array
+
+
+class Gradients(NamedTuple):
+    """What attend_backward answers; None for what was not asked for."""
+
+    dq: Array
+    dk: Array
+    dv: Array
+    d_bias: Optional[Array] = None
+    d_sinks: Optional[Array] = None
+    d_slopes: Optional[Array] = None
+
+
+def attend_backward(d_out: Array, q: Array, k: Array, v: Array, out: Array, lse: Array,
+                    dq: Optional[Array] = None, dk: Optional[Array] = None,
+                    dv: Optional[Array] = None, d_bias: Optional[Array] = None,
+                    d_sinks: Optional[Array] = None, d_slopes: Optional[Array] = None,
+                    **keywords: Unpack[Keywords]) -> Gradients:
+    """The gradients of sum(out * d_out) in q, k and v, and where asked in what features add.
+
+    Everything is recomputed from q, k, v, out and lse, in memory linear in the length, with the
+    same bits in every run and for every number of threads. Paged caches have no gradient.
+
+    Args:
+      d_out: as out, of its dtype.
+      q, k, v: those of attend.
+      out, lse: what attend(..., return_lse=True) answered.
+      dq, dk, dv: arrays to write, as q, k and v. Default: new ones.
+      d_bias: float32 array of bias's shape to write; where bias has size 1, the sum.
+      d_sinks: float32 [q_heads] to write.
+      d_slopes: float32 array of alibi's shape to write.
+
+    Keywords: those of attend that say what is computed, with the values that attend had; threads,
+      backend and kernel.
+
+    Returns:
+      Gradients(dq, dk, dv, d_bias, d_sinks, d_slopes).
+
+    Raises:
+      As attend.
+    """
+    call = Call(q, k, v, {**keywords, "out": out, "lse": lse})
+    gradients = Gradients(empty(q, tuple(q.shape)) if dq is None else dq,
+                          empty(k, tuple(k.shape)) if dk is None else dk,
+                          empty(v, tuple(v.shape)) if dv is None else dv, d_bias, d_sinks,
+                          d_slopes)
+    problem = _abi.Gradient(forward=addressof(call.problem))
+    put(problem, "d_out", "d_out", d_out)
+    for name, array in gradients._asdict().items():
+        if array is not None:
+            put(problem, name, name, array, output=True)
+    check(lib.rapt_attend_backward(byref(problem), call.options))
+    return gradients
