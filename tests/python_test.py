@@ -237,12 +237,42 @@ def test_torch_gradients_are_refused(torch):
 
 def test_torch_tensors_that_are_not_plain_cpu_memory_are_refused(torch):
     q, k, v = (torch.from_numpy(x) for x in make())
-    refused(NotImplementedError, "k: is on device meta", rapt.attend, q, k.to("meta"), v)
+    refused(NotImplementedError, "k: is on device meta; must be on the CPU or a CUDA device",
+            rapt.attend, q, k.to("meta"), v)
     refused(ValueError, "v: dtype is torch.float64", rapt.attend, q, k, v.double())
     lazy = torch.complex(q, q).conj().imag
     assert lazy.is_neg()
     refused(ValueError, "q: is a lazy negation", rapt.attend, lazy, k, v)
     refused(ValueError, "q: is torch.sparse_coo", rapt.attend, q.to_sparse(), k, v)
+
+
+def on_device(torch, tensor, index):
+    """A tensor of the CPU that says it is on a CUDA device."""
+
+    class OnDevice(torch.Tensor):
+        is_cpu, is_cuda = False, True
+        device = f"device {index}"
+
+        def get_device(self):
+            return index
+
+    return tensor.as_subclass(OnDevice)
+
+
+def test_device_and_current_stream_of_torch_s_cuda_tensors_are_passed_on(torch, monkeypatch):
+    class Stream:
+        def __init__(self, device):
+            self.cuda_stream = {"device 3": 0xABC}[device]
+
+    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    q, k, v = (on_device(torch, torch.from_numpy(x), 3) for x in make())
+    call = _problem.Call(q, k, v, {"alibi": on_device(torch, torch.from_numpy(SLOPES), 3)})
+    for field in "qkv":
+        tensor = getattr(call.problem, field)
+        assert (tensor.device_kind, tensor.device_index) == (1, 3)
+    assert call.options._obj.stream == call.stream == 0xABC
+    cpu = _problem.Call(*make(), {"threads": 1})
+    assert (cpu.problem.q.device_kind, cpu.options._obj.stream) == (0, None)
 
 
 def test_torch_is_not_imported_for_numpy():

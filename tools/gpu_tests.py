@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 """`./test --gpu`: the GPU's tests, part by part, on a tree that is built, into the record.
 
-Needs build/release/rapt and rapt_tests, a driver and NVRTC, and no network. One invocation stays
-under eight minutes; what has not ended by then has failed.
+Needs build/release/rapt and rapt_tests, a driver and NVRTC, and no network; the tests from Python
+need a python3 that has NumPy, pytest and torch with CUDA. One invocation stays under eight minutes;
+what has not ended by then has failed.
 """
 
 import json
 import os
 import subprocess
+import sys
 import time
 import xml.etree.ElementTree as ElementTree
 from concurrent.futures import ThreadPoolExecutor
@@ -98,11 +100,22 @@ def verify_job(shard, shards):
     return Job(name, command, report, outcomes_of_verify)
 
 
+def python_job():
+    """torch's tensors, by the Python that runs this."""
+    report = report_of("python", ".xml")
+    command = [sys.executable, "-m", "pytest", "-q", "-rfEs", "-p", "no:cacheprovider",
+               f"--junitxml={report}", ROOT / "tests" / "python_cuda_test.py"]
+    return Job("python", command, report, outcomes_of_junit,
+               {"PYTHONPATH": str(ROOT / "python"), "PYTHONDONTWRITEBYTECODE": "1",
+                "RAPT_LIBRARY": str(RELEASE / "librapt.so")})
+
+
 def jobs_of(part, workers):
     shards = part.shards(workers)
+    python = [python_job()] if part.index == 1 else []
     large = [unit_job("large", 0, 1, LARGE_TESTS)] if part.index == part.count else []
     units = [unit_job(f"unit {shard + 1}/{count}", shard, count, TESTS) for shard, count in shards]
-    return large + units + [verify_job(shard, count) for shard, count in shards]
+    return large + python + units + [verify_job(shard, count) for shard, count in shards]
 
 
 def sanitizer_jobs(part, workers, sanitizer):

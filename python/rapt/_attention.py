@@ -23,9 +23,10 @@ _FIRST_GUESS = 4096  # bytes of an explanation; a longer one costs a second call
 def attend(q: Array, k: Array, v: Array, **keywords: Unpack[Keywords]) -> Result:
     """softmax(scale * q k^T + ...) v, exactly, in memory linear in the length.
 
-    Arrays are NumPy arrays or CPU torch tensors, read where they lie: any strides, the innermost
+    Arrays are NumPy arrays or torch tensors, read where they lie: any strides, the innermost
     dimension contiguous. q, k and v are all float32, float16 or bfloat16 (torch's, or ml_dtypes'
-    in NumPy).
+    in NumPy). torch tensors may all lie on one CUDA device: the work is then queued on torch's
+    current stream of that device, and the call returns before it is done.
 
     Args:
       q: [batch, q_len, q_heads, head_dim]; ragged [tokens, q_heads, head_dim].
@@ -41,7 +42,7 @@ def attend(q: Array, k: Array, v: Array, **keywords: Unpack[Keywords]) -> Result
       return_lse: answer (out, lse) instead of out. Default False.
       threads: at most so many; 0 (default): RAPT_THREADS, else the CPUs this process may use.
         Every number gives the same bits.
-      backend: "cpu" or "auto"; default RAPT_BACKEND, else rapt chooses.
+      backend: "cpu", "cuda" or "auto"; default RAPT_BACKEND, else rapt chooses.
       kernel: a name from explain, to force it.
 
     Keywords, what to compute (off unless given):
@@ -65,7 +66,7 @@ def attend(q: Array, k: Array, v: Array, **keywords: Unpack[Keywords]) -> Result
       q_start, kv_start: int32 or int64 [batch]; positions of query 0 and of key 0.
       q_descale, k_descale, v_descale: float32 factors of 8-bit inputs.
 
-    Vectors of numbers may be plain lists too; those are copied.
+    Vectors of numbers may be plain lists too; those are copied, to the device where q is on one.
 
     Returns:
       out, or (out, lse). A query that sees no key has out = 0 and lse = -inf.

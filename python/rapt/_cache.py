@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Optional, Sequence
 from . import _abi
 from ._library import check, lib, options, whole
 from ._problem import set_pages
-from ._tensor import empty, numbers, put, tensor, tensors
+from ._tensor import empty, numbers, put, stream_of, tensor, tensors
 
 if TYPE_CHECKING:
     from ._problem import Result
@@ -58,7 +58,7 @@ def append(k: Array,
     put(args, "v", "v", v)
     put(args, "k_cache", "k_cache", k_cache, output=True)
     put(args, "v_cache", "v_cache", v_cache, output=True)
-    slots = numbers("slots", slots, "int64")
+    slots = numbers("slots", slots, "int64", like=k_cache)
     put(args, "slots", "slots", slots)
     set_pages(args, k_cache, page_layout, page_size)
     alive = [] if rope is None else _put_rope(args, rope)
@@ -67,7 +67,7 @@ def append(k: Array,
         q_out = empty(q, tuple(q.shape)) if q_out is None else q_out
     if q_out is not None:
         put(args, "q_out", "q_out", q_out, output=True)
-    check(lib.rapt_append(byref(args), options(backend, None, threads)))
+    check(lib.rapt_append(byref(args), options(backend, None, threads, stream_of(k_cache))))
     del alive  # until here
     return q_out
 
@@ -76,7 +76,7 @@ def _put_rope(args: _abi.AppendArgs, rope: Rope) -> list:
     group = _abi.Rope(interleaved=int(rope.interleaved))
     put(group, "cos", "rope.cos", rope.cos)
     put(group, "sin", "rope.sin", rope.sin)
-    positions = numbers("rope.positions", rope.positions, "int64")
+    positions = numbers("rope.positions", rope.positions, "int64", like=rope.cos)
     put(group, "positions", "rope.positions", positions)
     width = 2 * group.cos.shape[1] if rope.rotary_dim is None else rope.rotary_dim
     group.rotary_dim = whole("rope.rotary_dim", width)
@@ -92,9 +92,11 @@ def copy_pages(cache: Array,
     """Within one cache (K or V, any layout, pages outermost), copies page pairs[i][0] onto page
     pairs[i][1], for all i as if at once. `pairs` is int64 [n, 2]; no page may be written twice,
     nor both read and written."""
-    pairs = _pairs(pairs)
+    pairs = _pairs(pairs, like=cache)
     written, moves = tensor("cache", cache, output=True), tensor("pairs", pairs)
-    check(lib.rapt_copy_pages(byref(written), byref(moves), options(backend, None, threads)))
+    check(
+        lib.rapt_copy_pages(byref(written), byref(moves),
+                            options(backend, None, threads, stream_of(cache))))
 
 
 def swap_pages(from_: Array,
@@ -105,17 +107,19 @@ def swap_pages(from_: Array,
                backend: Optional[str] = None) -> None:
     """From one cache into another of the same page shape and dtype (swap out, swap in): page
     pairs[i][0] of `from_` onto page pairs[i][1] of `to`. `pairs` is int64 [n, 2]; no page may
-    be written twice."""
-    pairs = _pairs(pairs)
+    be written twice. One of the caches may lie on a device and the other in host memory, where
+    `pairs` is best too; pinned memory is copied in the order of the stream and must last so long.
+    """
+    pairs = _pairs(pairs, like=None)
     read, written = tensor("from_", from_), tensor("to", to, output=True)
     moves = tensor("pairs", pairs)
     check(
         lib.rapt_swap_pages(byref(read), byref(written), byref(moves),
-                            options(backend, None, threads)))
+                            options(backend, None, threads, stream_of(from_) or stream_of(to))))
 
 
-def _pairs(pairs: Numbers) -> Array:
-    made = numbers("pairs", pairs, "int64")
+def _pairs(pairs: Numbers, like: Optional[Array]) -> Array:
+    made = numbers("pairs", pairs, "int64", like)
     return made if pairs is made or len(made) else made.reshape(0, 2)  # an empty list has no width
 
 
@@ -125,9 +129,11 @@ def clear_pages(cache: Array,
                 threads: int = 0,
                 backend: Optional[str] = None) -> None:
     """Fills pages of one cache with zeros. `pages` is int64 [n]."""
-    pages = numbers("pages", pages, "int64")
+    pages = numbers("pages", pages, "int64", like=cache)
     written, cleared = tensor("cache", cache, output=True), tensor("pages", pages)
-    check(lib.rapt_clear_pages(byref(written), byref(cleared), options(backend, None, threads)))
+    check(
+        lib.rapt_clear_pages(byref(written), byref(cleared),
+                             options(backend, None, threads, stream_of(cache))))
 
 
 def merge(outs: Sequence[Array],
@@ -158,5 +164,5 @@ def merge(outs: Sequence[Array],
         lse = empty(lses[0], tuple(lses[0].shape))
     if lse is not None:
         put(args, "merged_lse", "lse", lse, output=True)
-    check(lib.rapt_merge(byref(args), options(backend, None, threads)))
+    check(lib.rapt_merge(byref(args), options(backend, None, threads, stream_of(outs[0]))))
     return (out, lse) if return_lse else out

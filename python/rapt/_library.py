@@ -82,13 +82,14 @@ def real(name: str, value: object) -> float:
         raise TypeError(f"{name}: is a {type(value).__name__}; must be a number") from None
 
 
-def options(backend: Optional[str], kernel: Optional[str], threads: int) -> object:
+def options(backend: Optional[str], kernel: Optional[str], threads: int, stream: int) -> object:
     """The rapt_options argument of a call; a null pointer when every choice is the library's."""
-    if backend is None and kernel is None and threads == 0:
+    if backend is None and kernel is None and threads == 0 and stream == 0:
         return None
     return ctypes.byref(
         _abi.Options(
             backend=None if backend is None else backend.encode(),
             kernel=None if kernel is None else kernel.encode(),
             threads=whole("threads", threads, bits=32),
+            stream=stream,
         ))

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple, Optional, Sequence
 import numpy as np
 
 from . import _abi
-from ._library import check, lib, whole
+from ._library import check, lib, options, whole
 from ._problem import Call
+from ._tensor import address, empty, keep, stream_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -38,7 +39,8 @@ class Plan:
         plan.upload()
         out = plan.run(q, k, v)
 
-    A plan is for one thread at a time: calls of one plan must not overlap.
+    A plan is for one thread at a time: calls of one plan must not overlap, nor may what they queue
+    on a device, which goes to torch's current stream.
     """
 
     def __init__(self,
@@ -53,14 +55,15 @@ class Plan:
         call = Call(q, k, v, dict(keywords))
         self._keywords = dict(keywords, out=None, lse=None)  # each run brings its own buffers
         limits = _abi.Bounds(**{name: whole(name, size) for name, size in bounds._asdict().items()})
-        self._options = call.options
+        self._choice = (keywords.get("backend"), keywords.get("kernel"), keywords.get("threads", 0))
+        self._stream = call.stream
         handle = c_void_p()
         check(lib.rapt_plan_create(call.address, byref(limits), call.options, byref(handle)))
         self._handle = handle.value
         weakref.finalize(self, lib.rapt_plan_free, self._handle)
         self._bytes = lib.rapt_plan_workspace_bytes(self._handle)
-        self._memory = np.empty(self._bytes + _ALIGNMENT, np.uint8)
-        start = self._memory.ctypes.data
+        self._memory = empty(q, (self._bytes + _ALIGNMENT,), "uint8")
+        start = address(self._memory)
         self._workspace = start + -start % _ALIGNMENT
 
     @property
@@ -82,17 +85,27 @@ class Plan:
         step = _abi.Step(batch=whole("batch", batch))
         alive = [_lengths(step, name, given) for name, given in (("q_len", q_len),
                                                                  ("kv_len", kv_len))]
+        stream = stream_of(self._memory)
+        self._outlive(stream)
         check(lib.rapt_upload(self._handle, byref(step), self._workspace, self._bytes,
-                              self._options))
+                              options(*self._choice, stream)))
         del alive  # until here
 
     def run(self, q: Array, k: Array, v: Array, **keywords: Unpack[Keywords]) -> Result:
         """attend, as planned and uploaded. Keywords that are not given again are the plan's.
         Raises ValueError where shapes, dtypes, features or lengths are others."""
         call = Call(q, k, v, {**self._keywords, **keywords})
+        self._outlive(call.stream)
         check(
             lib.rapt_run(self._handle, call.address, self._workspace, self._bytes, call.options))
         return call.result()
+
+    def _outlive(self, stream: int) -> None:
+        """Keeps the workspace from being reused, once this plan is gone, before work that is queued
+        on another stream than it was allocated on is done."""
+        if stream != self._stream:
+            keep(self._memory)
+            self._stream = stream
 
 
 def _lengths(step: _abi.Step, name: str, given: Optional[Sequence[int]]) -> Optional[np.ndarray]:

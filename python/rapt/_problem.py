@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Callable, Optional, TypedDict
 
 from . import _abi
 from ._library import options, real, whole
-from ._tensor import empty, numbers, put
+from ._tensor import empty, numbers, put, stream_of
 
 if TYPE_CHECKING:
     from typing import Tuple, Union
@@ -67,7 +67,7 @@ _DIM_BEFORE_PAGE = ("head_dim_page", "x_packed")  # layouts whose values are [..
 class Call:
     """One call: the problem, its options, its outputs, and everything their pointers need alive."""
 
-    __slots__ = ("problem", "options", "k", "out", "lse", "return_lse", "alive")
+    __slots__ = ("problem", "stream", "options", "k", "out", "lse", "return_lse", "alive")
 
     def __init__(self, q: Array, k: Array, v: Array, keywords: dict) -> None:
         """Takes `keywords` apart, the dict itself; attend describes what they name."""
@@ -78,7 +78,9 @@ class Call:
         put(self.problem, "k", "k", k)
         put(self.problem, "v", "v", v)
         take = keywords.pop
-        self.options = options(take("backend", None), take("kernel", None), take("threads", 0))
+        self.stream = stream_of(q)
+        self.options = options(take("backend", None), take("kernel", None), take("threads", 0),
+                               self.stream)
         self.return_lse = take("return_lse", False)
         self._outputs(q, _value_dim(v, keywords), take("out", None), take("lse", None))
         if keywords:
@@ -174,7 +176,7 @@ def _tensors(group: type, dtype: str, **keyword_of: str) -> Callable:
             value = keywords.get(keyword)
             if value is not None:
                 built = built or group()
-                call.alive.append(numbers(keyword, value, dtype))
+                call.alive.append(numbers(keyword, value, dtype, like=call.k))
                 put(built, field, keyword, call.alive[-1])
         return built
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-"""Views of NumPy arrays and torch tensors as rapt_tensor, without copying.
+"""Views of NumPy arrays and torch tensors, on the CPU or a CUDA device, without copying.
 
 torch is never imported: an argument can only be a torch tensor once its caller has imported it.
 A view is packed straight into the struct that holds it, which costs a fraction of ctypes fields.
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Numbers = Union[Array, list, tuple]
 
 _SIZE = sizeof(_abi.Tensor)
+_CPU, _CUDA = 0, 1  # device kinds of rapt.h
 
 
 def _packer(rank: int) -> Callable:
@@ -57,9 +58,9 @@ def tensors(name: str, values: Sequence[Array]) -> ctypes.Array:
     return made
 
 
-def numbers(name: str, value: Numbers, dtype: str) -> Array:
-    """`value` itself, or an array of `dtype` made of a sequence of Python numbers. A view of it
-    does not keep it alive."""
+def numbers(name: str, value: Numbers, dtype: str, like: object = None) -> Array:
+    """`value` itself, or an array of `dtype` made of a sequence of Python numbers, in the memory of
+    the device of `like`. A view of it does not keep it alive."""
     if not isinstance(value, (list, tuple)):
         return value
     try:
@@ -72,7 +73,31 @@ def numbers(name: str, value: Numbers, dtype: str) -> Array:
     made = found.astype(dtype)
     if integers and (made != found).any():
         raise ValueError(f"{name}: is {value}; must be numbers that fit {dtype}")
+    if getattr(like, "is_cuda", False):
+        return sys.modules["torch"].from_numpy(made).to(like.device)  # type: ignore[attr-defined]
     return made
+
+
+def address(array: Array) -> int:
+    """Of the first element."""
+    if isinstance(array, np.ndarray):
+        return array.__array_interface__["data"][0]
+    return array.data_ptr()
+
+
+def keep(memory: torch.Tensor) -> None:
+    """Once the tensor is gone, its memory is not handed out again before what was queued until then
+    on the stream that is torch's current one now is done."""
+    memory.record_stream(sys.modules["torch"].cuda.current_stream(memory.device))
+
+
+def stream_of(value: object) -> int:
+    """The CUstream that work on `value` is queued on: torch's current one of its device. 0, the
+    default stream, for what lies in the memory of the host."""
+    if getattr(value, "is_cuda", False):
+        device = value.device  # type: ignore[attr-defined]
+        return sys.modules["torch"].cuda.current_stream(device).cuda_stream
+    return 0
 
 
 def empty(like: Array, shape: tuple, dtype: str = "") -> Array:
@@ -96,7 +121,7 @@ def _view_numpy(holder: object, offset: int, name: str, array: np.ndarray, outpu
         raise ValueError(f"{name}: data is not aligned to its elements of {array.itemsize} bytes")
     if output and not flags.writeable:
         raise ValueError(f"{name}: the array is read-only; must be writeable")
-    pack(holder, offset, _SIZE, array.__array_interface__["data"][0], *layout, 0, 0)
+    pack(holder, offset, _SIZE, array.__array_interface__["data"][0], *layout, _CPU, 0)
 
 
 @functools.lru_cache(maxsize=1024)  # a step's calls repeat a few layouts: 0.4 us less an array
@@ -115,14 +140,15 @@ def _view_torch(holder: object, offset: int, name: str, tensor: torch.Tensor,
     code = _torch_codes().get(tensor.dtype)
     if code is None:
         raise ValueError(_unknown_dtype(name, tensor.dtype))
-    if not tensor.is_cpu or tensor.is_neg() or tensor.requires_grad:
+    kind, index = (_CPU, 0) if tensor.is_cpu else (_CUDA, tensor.get_device())
+    if (kind and not tensor.is_cuda) or tensor.is_neg() or tensor.requires_grad:
         _refuse_torch(name, tensor)
     try:
         data, shape, strides = tensor.data_ptr(), tensor.shape, tensor.stride()
     except RuntimeError:
         raise ValueError(f"{name}: is {tensor.layout}; must have strided memory") from None
     pack, rank = _packer_of(name, len(shape)), len(shape)
-    pack(holder, offset, _SIZE, data, code, rank, *shape, *strides, 0, 0)
+    pack(holder, offset, _SIZE, data, code, rank, *shape, *strides, kind, index)
 
 
 def _packer_of(name: str, rank: int) -> Callable:
@@ -163,8 +189,9 @@ def _unknown_dtype(name: str, dtype: object) -> str:
 
 
 def _refuse_torch(name: str, tensor: torch.Tensor) -> None:
-    if not tensor.is_cpu:
-        raise NotImplementedError(f"{name}: is on device {tensor.device}; must be on the CPU")
+    if not tensor.is_cpu and not tensor.is_cuda:
+        raise NotImplementedError(f"{name}: is on device {tensor.device}; "
+                                  "must be on the CPU or a CUDA device")
     if tensor.is_neg():
         raise ValueError(f"{name}: is a lazy negation; must be plain memory (resolve_neg())")
     if sys.modules["torch"].is_grad_enabled():
