@@ -140,14 +140,22 @@ TEST_F(CudaBackendTest, RefusesOldArchitectures) {
   ship_a_kernel();
   const Backend& turing = with({.major = 7, .minor = 5});
   EXPECT_EQ(devices(turing).at(0).available, 1);
-  EXPECT_EQ(refusal(turing, problem_on_cuda(), 0),
+  EXPECT_EQ(refusal(turing, problem_on_cuda(), named(turing, "cuda/portable_forward")),
             "device: is of sm_75, this kernel wants sm_80 or newer");
   const Backend& pascal = with({.major = 6, .minor = 1});
   EXPECT_EQ(devices(pascal).at(0).available, 0);
   EXPECT_STREQ(devices(pascal).at(0).detail,
                "sm_61; device: is of sm_61, kernels want sm_70 or newer");
-  EXPECT_EQ(refusal(pascal, problem_on_cuda(), 1),
+  EXPECT_EQ(refusal(pascal, problem_on_cuda(), named(pascal, "cuda/portable_fma_forward")),
             "device: is of sm_61, this kernel wants sm_70 or newer");
+}
+
+TEST_F(CudaBackendTest, RefusesNewerArchitecturesWhereAKernelIsOfOneAlone) {
+  ship_a_kernel();
+  const Backend& blackwell = with({.major = 10, .minor = 0});
+  EXPECT_EQ(refusal(blackwell, problem_on_cuda(), named(blackwell, "cuda/hopper_forward")),
+            "device: is of sm_100a, this kernel is written for sm_90");
+  EXPECT_EQ(refusal(blackwell, problem_on_cuda(), named(blackwell, "cuda/portable_forward")), "");
 }
 
 TEST_F(CudaBackendTest, RefusesADeviceThatIsNotThere) {
@@ -194,16 +202,16 @@ TEST_F(CudaBackendTest, TakesEveryProblemOfItsTypesAndSaysHowItIsDivided) {
   p.kv_heads = 2;
   p.head_dim = p.value_dim = 128;
   p.scale = 1;
-  EXPECT_EQ(refusal(backend, p, 0), "");
   const KernelIndex portable = named(backend, "cuda/portable_forward");
+  EXPECT_EQ(refusal(backend, p, portable), "");
   EXPECT_EQ(backend.grain(p, portable).rows, 128);
   p.q_len = 1;
   EXPECT_EQ(backend.grain(p, portable).rows, 16);
   p.q_len = (std::int64_t{1} << 30) + 1;
-  EXPECT_TRUE(refusal(backend, p, 0).starts_with("q: q_len is 1073741825 for 4 heads"));
+  EXPECT_TRUE(refusal(backend, p, portable).starts_with("q: q_len is 1073741825 for 4 heads"));
   p.q_len = 1;
   p.kv_len = (std::int64_t{1} << 30) + 1;
-  EXPECT_EQ(refusal(backend, p, 0), "k: kv_len is 1073741825, this kernel takes 2^30");
+  EXPECT_EQ(refusal(backend, p, portable), "k: kv_len is 1073741825, this kernel takes 2^30");
 }
 
 }  // namespace

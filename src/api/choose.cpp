@@ -39,6 +39,9 @@ struct Question {
     return gradient != nullptr ? row.backend->refuse_gradient(row.index, *gradient, target)
                                : row.backend->refuse(row.index, problem, target);
   }
+  [[nodiscard]] bool suits(const Row& row) const {
+    return gradient != nullptr || row.backend->suits(row.index, problem);
+  }
 };
 
 // What the caller asked for comes before what the kernel says of the problem.
@@ -78,7 +81,9 @@ void for_each_row(const Question& asked, Do act) {
 // A kernel that no backend has is a mistake, not a refusal.
 Status first_taker(const Question& asked, Row* taker) {
   const std::string_view wanted = asked.target.kernel;
-  *taker = first_row(asked, [&](const Row& row) { return !refusal(asked, row).refuses(); });
+  const auto takes = [&](const Row& row) { return !refusal(asked, row).refuses(); };
+  *taker = first_row(asked, [&](const Row& row) { return asked.suits(row) && takes(row); });
+  if (taker->backend == nullptr) *taker = first_row(asked, takes);
   if (taker->backend != nullptr || wanted.empty()) return {};
   const Row named = first_row(asked, [&](const Row& row) { return wanted == row.kernel; });
   if (named.backend != nullptr) return {};

@@ -56,6 +56,9 @@ class Backend {
   [[nodiscard]] virtual std::size_t kernel_count() const = 0;
   [[nodiscard]] virtual const char* kernel_name(KernelIndex) const = 0;
   [[nodiscard]] virtual Refusal refuse(KernelIndex, const Problem&, const Target&) const = 0;
+  // Whether the kernel is fast on a problem that it takes. One that is not comes behind those that
+  // are.
+  [[nodiscard]] virtual bool suits(KernelIndex, const Problem&) const { return true; }
   [[nodiscard]] virtual Grain grain(const Problem&, KernelIndex) const = 0;
 
   // Bytes of workspace for so many partial rows with so many workers.

@@ -12,17 +12,31 @@ struct Range {
   int end;
 };
 
-__device__ __forceinline__ Range window_of(const ForwardParams& p, const Sequence& s, i64 token) {
-  const i64 at = token + (s.q_start - s.kv_start);  // both within 2^61
-  Range window = {0, s.kv_len};
-  if (p.mask_left != kUnbounded) {
-    window.begin = static_cast<int>(clamp(saturating_add(at, -p.mask_left), 0, s.kv_len));
+// Where the window of token 0 begins and ends before it is cut to [0, kv_len); both move on with
+// the token. 32 bits are enough: tokens and keys are fewer than 2^30, so what lies further out may
+// as well lie there.
+struct Band {
+  int begin;
+  int end;
+  int kv_len;
+
+  __device__ __forceinline__ Range at(int token) const {
+    return {cut(begin + token), cut(end + token)};
   }
-  if (p.mask_right != kUnbounded) {
-    const i64 last = saturating_add(at, p.mask_right);
-    window.end = last == kUnbounded ? s.kv_len : static_cast<int>(clamp(last + 1, 0, s.kv_len));
+  __device__ __forceinline__ int cut(int key) const {
+    return key < 0 ? 0 : (key < kv_len ? key : kv_len);
   }
-  return window;
+};
+
+__device__ __forceinline__ Band band_of(const ForwardParams& p, const Sequence& s) {
+  constexpr i64 kFar = 1 << 30;
+  const i64 diagonal = s.q_start - s.kv_start;  // both within 2^61
+  const auto place = [&](i64 from_diagonal) {
+    return static_cast<int>(clamp(saturating_add(diagonal, from_diagonal), -kFar, kFar));
+  };
+  // One behind the last: a bound without limit is beyond every key.
+  const int end = p.mask_right == kUnbounded ? kFar : place(saturating_add(p.mask_right, 1));
+  return {p.mask_left == kUnbounded ? -static_cast<int>(kFar) : place(-p.mask_left), end, s.kv_len};
 }
 
 // The keys that a tile of rows walks, block by block: the sink tokens in front of its window, then
@@ -56,7 +70,8 @@ __device__ __forceinline__ Range intersect(const Range& a, const Range& b) {
 // Of query tokens [first, last] and those of their keys that lie in `keys`.
 __device__ inline KeyWalk make_walk(const ForwardParams& p, const Sequence& s, int first, int last,
                                     const Range& keys) {
-  const Range low = window_of(p, s, first), high = window_of(p, s, last);
+  const Band band = band_of(p, s);
+  const Range low = band.at(first), high = band.at(last);
   const int sink_tokens = static_cast<int>(clamp(p.sink_tokens, 0, high.end));
   Range window = {low.begin, high.end}, sinks = {0, sink_tokens};
   if (sinks.end >= window.begin) {

@@ -83,13 +83,19 @@ struct RowStore {
   __device__ __forceinline__ void whole(int row, float reference, float sum,
                                         const float (&o)[Columns]) const {
     const RowPlace at = place_of(p, work.kv_head, row);
+    const float factor = end(at, reference, sum);
+    // What a row that saw nothing has summed may be 0 * NaN.
+    store(offset_of(p.out, s, at), sum != 0.0f, factor, o);
+  }
+
+  // Writes the lse; what the row's sums must be multiplied by.
+  __device__ __forceinline__ float end(RowPlace at, float reference, float sum) const {
     const float unit = C.natural ? 1.0f : p.scale;
     const RowEnd end = end_row<C>(p, reference * unit, sum, at.head);
     if (leader && work.value_chunk == 0 && p.lse.data != nullptr) {
       static_cast<float*>(p.lse.data)[offset_of(p.lse, s, at)] = end.lse;
     }
-    // What a row that saw nothing has summed may be 0 * NaN.
-    store(offset_of(p.out, s, at), sum != 0.0f, end.factor, o);
+    return end.factor;
   }
 
   template <int Columns>

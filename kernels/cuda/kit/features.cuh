@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 // Features of the score, each written once for every kernel. A kernel's fragment is s[R][K]: R rows
-// and K keys a thread; Layout::key(c) says which key of the block column c is.
+// and K keys a thread; Layout::key(c) says which key of the block column c is: the lane's first and
+// an offset that all lanes share. What they must know
+// of a row is in Rows (RowState, or a view of one).
 #pragma once
 #include "rows.cuh"
 
@@ -42,24 +44,27 @@ __device__ __forceinline__ void philox(u32 (&c)[4], u64 seed) {
   }
 }
 
-template <ForwardConfig C, class Layout>
+template <ForwardConfig C, class Layout, class Rows = RowState<C, Layout::rows>>
 struct Features {
   static constexpr int R = Layout::rows, K = Layout::keys;
-  using State = RowState<C, R>;
+  using State = Rows;
 
   const ForwardParams& p;
   const Sequence& s;
-  const State& rows;
+  const Rows& rows;
 
-  // q.k of keys [first, ...) becomes what the exponential is taken of, in the definition's order.
-  __device__ __forceinline__ void scores(float (&x)[R][K], const Range& block) const {
+  // q.k of the block's keys becomes what the exponential is taken of, in the definition's order.
+  // `edge`: not every row sees every key.
+  __device__ __forceinline__ void scores(float (&x)[R][K], const Range& block, bool edge) const {
     if constexpr (C.natural) scale(x);
     if constexpr (C.alibi) alibi(x, block);
     if constexpr (C.bias) bias(x, block);
+    if (!edge) return;
     if constexpr (C.band) {
-      if (needs_mask(block)) return mask(x, block);
+      mask(x, block);
+    } else {
+      tail(x, block);
     }
-    if (block.end - block.begin < C.block_kv) tail(x, block);
   }
 
   __device__ __forceinline__ void scale(float (&x)[R][K]) const {
@@ -80,10 +85,10 @@ struct Features {
   __device__ __forceinline__ void alibi(float (&x)[R][K], const Range& block) const {
 #pragma unroll
     for (int r = 0; r < R; ++r) {
-      const float ahead = static_cast<float>(rows.query[r] - block.begin);
+      const float ahead = static_cast<float>(rows.query(r) - block.begin);
 #pragma unroll
       for (int c = 0; c < K; ++c) {
-        x[r][c] = fmaf(-rows.slope[r], fabsf(ahead - static_cast<float>(Layout::key(c))), x[r][c]);
+        x[r][c] = fmaf(-rows.slope(r), fabsf(ahead - static_cast<float>(Layout::key(c))), x[r][c]);
       }
     }
   }
@@ -99,35 +104,49 @@ struct Features {
       for (int c = 0; c < K; ++c) {
         int key = block.begin + Layout::key(c);
         key = key < last ? key : last;
-        x[r][c] += N::widen(from[rows.bias[r] + key * p.bias_kv_stride]);
+        x[r][c] += N::widen(from[rows.bias(r) + key * p.bias_kv_stride]);
       }
     }
   }
 
   // Whether any row of this thread has an edge inside the block; the block's tail is one too.
-  __device__ __forceinline__ bool needs_mask(const Range& block) const {
-    bool needs = block.end - block.begin < C.block_kv;
-    const bool all_sink = block.end <= p.sink_tokens;
-#pragma unroll
-    for (int r = 0; r < R; ++r) {
-      needs |= rows.window[r].end < block.end;
-      needs |= !all_sink && rows.window[r].begin > block.begin;
-    }
-    return needs;
+  __device__ __forceinline__ bool has_edge(const Range& block) const {
+    bool edge = block.end - block.begin < C.block_kv;
+    if constexpr (C.band) edge |= rows.cut(block, block.end <= p.sink_tokens);
+    return edge;
   }
 
+  // Keys count from the lane's first, so that a comparison is with a constant.
   __device__ __forceinline__ void mask(float (&x)[R][K], const Range& block) const {
     asm volatile("" ::: "memory");  // as in tail
+    const int origin = block.begin + Layout::lane_key();
     const int sinks = static_cast<int>(p.sink_tokens < block.end ? p.sink_tokens : block.end);
 #pragma unroll
     for (int r = 0; r < R; ++r) {
-      const int end = rows.window[r].end < block.end ? rows.window[r].end : block.end;
-#pragma unroll
-      for (int c = 0; c < K; ++c) {
-        const int key = block.begin + Layout::key(c);
-        const bool sees = key < end && (key >= rows.window[r].begin || key < sinks);
-        if (!sees) x[r][c] = -kInfinity;
+      const Range window = rows.window(r);
+      const int end = (window.end < block.end ? window.end : block.end) - origin;
+      if (window.begin <= block.begin) {
+        hide_behind(x[r], end);
+      } else {
+        hide_outside(x[r], window.begin - origin, end, sinks - origin);
       }
+    }
+  }
+
+  static __device__ __forceinline__ void hide_behind(float (&x)[K], int end) {
+#pragma unroll
+    for (int c = 0; c < K; ++c) {
+      if (Layout::key_offset(c) >= end) x[c] = -kInfinity;
+    }
+  }
+
+  static __device__ __forceinline__ void hide_outside(float (&x)[K], int begin, int end,
+                                                      int sinks) {
+#pragma unroll
+    for (int c = 0; c < K; ++c) {
+      const int key = Layout::key_offset(c);
+      const bool sees = key < end && (key >= begin || key < sinks);
+      if (!sees) x[c] = -kInfinity;
     }
   }
 
@@ -135,12 +154,9 @@ struct Features {
   // rather select 64 scores in every block (100 of 1430 instructions at D128).
   __device__ __forceinline__ void tail(float (&x)[R][K], const Range& block) const {
     asm volatile("" ::: "memory");
+    const int end = block.end - block.begin - Layout::lane_key();
 #pragma unroll
-    for (int c = 0; c < K; ++c) {
-      if (block.begin + Layout::key(c) < block.end) continue;
-#pragma unroll
-      for (int r = 0; r < R; ++r) x[r][c] = -kInfinity;
-    }
+    for (int r = 0; r < R; ++r) hide_behind(x[r], end);
   }
 
   // Zeroes dropped probabilities; the kept ones' factor is left to the end of the row.
@@ -156,8 +172,8 @@ struct Features {
         if (at >> 4 != group) {
           group = at >> 4;
           words[0] = static_cast<u32>(group);
-          words[1] = rows.position[r];
-          words[2] = rows.stream[r];
+          words[1] = rows.position(r);
+          words[2] = rows.stream(r);
           words[3] = p.dropout_offset;
           philox(words, p.dropout_seed);
         }

@@ -44,6 +44,13 @@ __device__ __forceinline__ void ldmatrix_x4_trans(u32 (&r)[4], u32 address) {
                : "memory");
 }
 
+// 9.7.15.5.16 stmatrix (sm_90): the other way round.
+__device__ __forceinline__ void stmatrix_x4(u32 address, const u32 (&r)[4]) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address),
+               "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
+               : "memory");
+}
+
 // 9.7.15.5.8 mma.m16n8k16: d = a * b + c; a is 16 x 16 by rows, b 16 x 8 by columns, c and d FP32.
 template <Element E>
 __device__ __forceinline__ void mma_m16n8k16(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1,
@@ -73,6 +80,11 @@ __device__ __forceinline__ float ex2(float x) {
 // 9.7.13.1 bar.sync of `threads` threads on named barrier `id`.
 __device__ __forceinline__ void bar_sync(int id, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
+// Counts this thread's warp on it, without waiting.
+__device__ __forceinline__ void bar_arrive(int id, int threads) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
 }  // namespace rapt::kernels::ptx

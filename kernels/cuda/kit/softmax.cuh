@@ -42,10 +42,7 @@ struct Softmax {
   __device__ __forceinline__ void step(float (&x)[R][K], float exponent, float (&factor)[R]) {
 #pragma unroll
     for (int r = 0; r < R; ++r) {
-      float highest = x[r][0];
-#pragma unroll
-      for (int c = 1; c < K; ++c) highest = fmaxf(highest, x[r][c]);
-      highest = fmaxf(reference[r], max_over_lanes<Layout::lanes>(highest));
+      const float highest = fmaxf(reference[r], highest_of(x[r]));
       const float top = highest == -kInfinity ? 0.0f : highest;
       factor[r] = rescaling(reference[r], top, exponent);
       reference[r] = highest;
@@ -57,6 +54,62 @@ struct Softmax {
       }
       sum[r] = fmaf(sum[r], factor[r], added);
     }
+  }
+
+  // The same in parts, for a kernel that does something else between them. First: references are
+  // raised where the scores pass them by more than 2^kSlack (FlashAttention-4: in between,
+  // probabilities above 1 do no harm in floating point). False where no row of the warp was raised:
+  // then every factor is 1.
+  static constexpr float kSlack = 8.0f;
+
+  __device__ __forceinline__ bool raise(const float (&x)[R][K], float exponent,
+                                        float (&factor)[R]) {
+    float highest[R];
+    bool passed = false;
+#pragma unroll
+    for (int r = 0; r < R; ++r) {
+      highest[r] = fmaxf(reference[r], highest_of(x[r]));
+      passed |= (highest[r] - reference[r]) * exponent > kSlack;
+    }
+    if (!__any_sync(~0u, passed)) return false;
+#pragma unroll
+    for (int r = 0; r < R; ++r) {
+      factor[r] = rescaling(reference[r], highest[r] == -kInfinity ? 0.0f : highest[r], exponent);
+      reference[r] = highest[r];
+      sum[r] *= factor[r];
+    }
+    return true;
+  }
+
+  // Then: scores become probabilities.
+  __device__ __forceinline__ void exponentiate(float (&x)[R][K], float exponent) {
+#pragma unroll
+    for (int r = 0; r < R; ++r) {
+      const float top = reference[r] == -kInfinity ? 0.0f : reference[r];
+      float even = 0.0f, odd = 0.0f;  // two chains of additions wait half as long as one
+#pragma unroll
+      for (int c = 0; c < K; c += 2) {
+        x[r][c] = power(x[r][c], top, exponent);
+        x[r][c + 1] = power(x[r][c + 1], top, exponent);
+        even += x[r][c];
+        odd += x[r][c + 1];
+      }
+      sum[r] += even + odd;
+    }
+  }
+
+  // Four chains of comparisons, each of which waits for itself alone.
+  static __device__ __forceinline__ float highest_of(const float (&x)[K]) {
+    constexpr int kChains = K < 4 ? K : 4;
+    float chain[kChains];
+#pragma unroll
+    for (int c = 0; c < K; ++c) {
+      chain[c % kChains] = c < kChains ? x[c] : fmaxf(chain[c % kChains], x[c]);
+    }
+    float highest = chain[0];
+#pragma unroll
+    for (int i = 1; i < kChains; ++i) highest = fmaxf(highest, chain[i]);
+    return max_over_lanes<Layout::lanes>(highest);
   }
 
   // 2^((x - top) * exponent). One instruction, whose error all keys of a row share; or, where out

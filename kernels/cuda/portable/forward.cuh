@@ -19,10 +19,10 @@ struct MmaLayout {
   static constexpr bool in_quads = true;
   static constexpr bool exact = false;
 
-  static __device__ __forceinline__ int col(int c) {
-    return c / 2 * 8 + (threadIdx.x & 3) * 2 + (c & 1);
-  }
+  static __device__ __forceinline__ int col(int c) { return lane_key() + key_offset(c); }
   static __device__ __forceinline__ int key(int c) { return col(c); }
+  static __device__ __forceinline__ int lane_key() { return (threadIdx.x & 3) * 2; }
+  static constexpr int key_offset(int c) { return c / 2 * 8 + (c & 1); }
   static __device__ __forceinline__ int row(int r) {
     return r / 2 * 16 + r % 2 * 8 + (threadIdx.x & 31) / 4;
   }
@@ -104,7 +104,7 @@ struct PortableForward {
       sync_group();  // V has come; all are done with K
       if (i + C.warps_kv < blocks) load_k(walk.at(i + C.warps_kv, C.block_kv));
       ptx::cp_async_commit();
-      features.scores(x, block);
+      features.scores(x, block, features.has_edge(block));
       float factor[R];
       softmax.step(x, exponent, factor);
       if constexpr (C.dropout) features.dropout(x, block);

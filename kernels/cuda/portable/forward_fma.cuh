@@ -19,7 +19,9 @@ struct FmaLayout {
   static constexpr bool in_quads = false;
   static constexpr bool exact = C.element == Element::fp32;
 
-  static __device__ __forceinline__ int key(int c) { return c * 16 + (threadIdx.x & 15); }
+  static __device__ __forceinline__ int key(int c) { return lane_key() + key_offset(c); }
+  static __device__ __forceinline__ int lane_key() { return threadIdx.x & 15; }
+  static constexpr int key_offset(int c) { return c * 16; }
   static __device__ __forceinline__ int col(int c) {
     return c / 4 * 64 + (threadIdx.x & 15) * 4 + (c & 3);
   }
@@ -98,7 +100,7 @@ struct FmaForward {
       multiply_keys(x);
       arrive();  // V has come; all are done with K
       if (i + 1 < blocks) load_k(walk.at(i + 1, C.block_kv));
-      features.scores(x, block);
+      features.scores(x, block, features.has_edge(block));
       softmax.step(x, exponent, factor);
       if constexpr (C.dropout) features.dropout(x, block);
       store_probabilities(x);

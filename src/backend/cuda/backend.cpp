@@ -76,6 +76,11 @@ Refusal CudaBackend::refuse(KernelIndex kernel, const Problem& problem, const Ta
   return refusal(kernel_table()[kernel], problem, machine_());
 }
 
+bool CudaBackend::suits(KernelIndex kernel, const Problem& problem) const {
+  const auto suits = kernel_table()[kernel].suits;
+  return suits == nullptr || suits(problem);
+}
+
 Grain CudaBackend::grain(const Problem& problem, KernelIndex kernel) const {
   const auto index = static_cast<std::size_t>(problem.device_index);
   return forward_grain(kind_of(kernel), problem, machine_().driver().devices()[index]);

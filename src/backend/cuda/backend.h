@@ -20,6 +20,7 @@ class CudaBackend final : public Backend {
   [[nodiscard]] const char* kernel_name(KernelIndex kernel) const override;
   [[nodiscard]] Refusal refuse(KernelIndex kernel, const Problem& problem,
                                const Target& target) const override;
+  [[nodiscard]] bool suits(KernelIndex kernel, const Problem& problem) const override;
   [[nodiscard]] Grain grain(const Problem& problem, KernelIndex kernel) const override;
   [[nodiscard]] std::size_t workspace_bytes(const Problem& problem, KernelIndex kernel,
                                             std::int64_t partial_rows,

@@ -2,6 +2,9 @@
 // Fills a forward kernel's parameters and launches it, and the combine where keys are split.
 #include "backend/cuda/forward.h"
 
+#include <algorithm>
+
+#include "backend/cuda/hopper.h"
 #include "backend/cuda/jit.h"
 #include "backend/cuda/launch.h"
 #include "backend/cuda/views.h"
@@ -25,14 +28,13 @@ bool all_aligned(const Problem& p) {
   if (!aligned(p.q, p.dtype) || !aligned(p.out, p.out_dtype)) return false;
   if (p.page_size == 0) return aligned(p.k, p.dtype) && aligned(p.v, p.dtype);
   // Turned caches are gathered element by element, whatever their strides.
-  if (p.page_layout >= RAPT_HEAD_DIM_PAGE) return true;
+  if (turned(p)) return true;
   return aligned(p.k_pages, p.dtype) && aligned(p.v_pages, p.dtype);
 }
 
 bool configure(ForwardKind kind, const Problem& p, const Grid& grid, const Device& device,
                ForwardConfig* config) {
-  if (!configure_tile(kind, p, grid.q_len, limits_of(device), config)) return false;
-  configure_features(p, config);
+  if (!configure_forward(kind, p, grid.q_len, limits_of(device), config)) return false;
   config->aligned = all_aligned(p) ? 1 : 0;
   return true;
 }
@@ -151,9 +153,27 @@ Status for_each_key(ForwardKind kind, const Problem& p, const Grid& grid, Use us
   return keys.combine.family == nullptr ? Status() : use(keys.combine);
 }
 
+// Persistent CTAs, one to a multiprocessor.
+Status launch_hopper(const LoadedKernel& kernel, const Problem& p, const ForwardConfig& config,
+                     const ForwardParams& forward, const Target& target) {
+  kernels::HopperParams params = {};
+  params.forward = forward;
+  const int ctas = device_of(p).multiprocessors;
+  RAPT_RETURN_IF_ERROR(set_hopper_params(Driver::system(), p, config, ctas, params));
+  const int blocks = std::min(params.order.count(), ctas);
+  return launch(kernel, {static_cast<unsigned>(blocks)}, threads_of(ForwardKind::hopper, config),
+                params, target);
+}
+
 }  // namespace
 
 Refusal refuse_forward(ForwardKind kind, const Problem& p, const Device& device) {
+  if (kind == ForwardKind::hopper) {
+    if (!all_aligned(p)) {
+      return Refusal::because("q: rows of q, k, v or out do not begin on 16 bytes, as TMA wants");
+    }
+    if (const Refusal why = refuse_hopper_layout(p); why.refuses()) return why;
+  }
   if (p.q_len > kMostRows / (p.q_heads / p.kv_heads)) {
     return Refusal::because("q: q_len is ", p.q_len, " for ", p.q_heads / p.kv_heads,
                             " heads a kv head; this kernel takes 2^30 rows");
@@ -162,7 +182,7 @@ Refusal refuse_forward(ForwardKind kind, const Problem& p, const Device& device)
     return Refusal::because("k: kv_len is ", p.kv_len, ", this kernel takes 2^30");
   }
   ForwardConfig config;
-  if (!configure_tile(kind, p, p.q_len, limits_of(device), &config)) {
+  if (!configure_forward(kind, p, p.q_len, limits_of(device), &config)) {
     return Refusal::because("q: head_dim is ", p.head_dim, ", value_dim ", p.value_dim,
                             "; no tile of them fits the ", device.max_shared_bytes,
                             " bytes of shared memory");
@@ -178,7 +198,7 @@ Refusal refuse_forward(ForwardKind kind, const Problem& p, const Device& device)
 
 Grain forward_grain(ForwardKind kind, const Problem& p, const Device& device) {
   ForwardConfig config;
-  if (!configure_tile(kind, p, p.q_len, limits_of(device), &config)) return {};
+  if (!configure_forward(kind, p, p.q_len, limits_of(device), &config)) return {};
   return grain_of(config, p.kv_len, limits_of(device));
 }
 
@@ -215,8 +235,12 @@ Status forward(ForwardKind kind, const Problem& p, const Grid& grid, void* works
   RAPT_RETURN_IF_ERROR(find_loaded(keys.forward, target, &kernel));
   if (grid.splits > 1) RAPT_RETURN_IF_ERROR(find_loaded(keys.combine, target, &combine));
   ForwardParams params = params_of(p, grid, config, workspace);
-  const auto blocks = static_cast<unsigned>(items * grid.splits * params.value_chunks);
-  RAPT_RETURN_IF_ERROR(launch(*kernel, {blocks}, threads_of(kind, config), params, target));
+  if (kind == ForwardKind::hopper) {
+    RAPT_RETURN_IF_ERROR(launch_hopper(*kernel, p, config, params, target));
+  } else {
+    const auto blocks = static_cast<unsigned>(items * grid.splits * params.value_chunks);
+    RAPT_RETURN_IF_ERROR(launch(*kernel, {blocks}, threads_of(kind, config), params, target));
+  }
   if (combine == nullptr) return {};
   const auto rows = static_cast<unsigned>(items * (kernels::block_q(config) / kCombineRows));
   return launch(*combine, {rows}, kCombineThreads, params, target);

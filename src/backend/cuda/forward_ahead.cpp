@@ -4,6 +4,8 @@
 #include <functional>
 
 #include "backend/cuda/forward_configs.h"
+#include "backend/cuda/hopper.h"
+#include "backend/cuda/views.h"
 
 namespace rapt::cuda {
 namespace {
@@ -62,8 +64,7 @@ class List {
   // Aligned rows, whole and split with its combine.
   void add(const Problem& p) {
     ForwardConfig config;
-    if (!configure_tile(kind_, p, p.q_len, limits_of(arch_), &config)) return;
-    configure_features(p, &config);
+    if (!configure(p, &config)) return;
     push(forward_family(kind_), config);
     config.split = 1;
     push(forward_family(kind_), config);
@@ -72,13 +73,17 @@ class List {
 
   void add_unaligned(const Problem& p) {
     ForwardConfig config;
-    if (!configure_tile(kind_, p, p.q_len, limits_of(arch_), &config)) return;
-    configure_features(p, &config);
+    if (kind_ == ForwardKind::hopper || !configure(p, &config)) return;
     config.aligned = 0;
     push(forward_family(kind_), config);
   }
 
  private:
+  bool configure(const Problem& p, ForwardConfig* config) const {
+    if (kind_ == ForwardKind::hopper && (!suits_hopper(p) || turned(p))) return false;
+    return configure_forward(kind_, p, p.q_len, limits_of(arch_), config);
+  }
+
   void push(const KernelFamily& family, const ForwardConfig& config) {
     const KernelKey key = kernel_key(family, config, arch_);
     if (std::find(keys_.begin(), keys_.end(), key) == keys_.end()) keys_.push_back(key);
@@ -124,10 +129,13 @@ void add_all(List& list, DType dtype) {
 void add_forward_kernels(Preset preset, Arch arch, std::vector<KernelKey>& keys) {
   const bool tensor_cores = arch.number >= 80;
   const ForwardKind halves = tensor_cores ? ForwardKind::portable : ForwardKind::fma;
-  List half_list(halves, arch, keys), float_list(ForwardKind::fma, arch, keys);
+  List hopper_list(ForwardKind::hopper, arch, keys), half_list(halves, arch, keys);
+  List float_list(ForwardKind::fma, arch, keys);
   const auto add = preset == Preset::all ? add_all : add_common;
-  add(half_list, DType::bf16);
-  add(half_list, DType::fp16);
+  for (const DType dtype : {DType::bf16, DType::fp16}) {
+    if (arch.number == 90) add(hopper_list, dtype);
+    add(half_list, dtype);
+  }
   add(float_list, DType::fp32);
 }
 

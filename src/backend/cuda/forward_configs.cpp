@@ -7,6 +7,8 @@
 
 #include "backend/cuda/config_text.h"
 #include "backend/cuda/views.h"
+#include "backend/cuda/wgmma_text.h"
+#include "kernels/cuda/hopper/budget.h"
 
 namespace rapt::cuda {
 namespace {
@@ -71,6 +73,25 @@ Tiles portable_tiles(std::int64_t rows, int dim, bool heavy, bool band) {
   return tiles;
 }
 
+// docs/lab/hopper_forward.md. Three warpgroups of 64 rows where their sums leave room for scores;
+// two at D128 where sequences or windows are short, since a tile of 192 rows wastes more at its
+// edges. Boxes of pages want blocks that many rows divide; features of the score want registers.
+Tiles hopper_tiles(std::int64_t rows, int dim, bool heavy, const Problem& p) {
+  Tiles tiles;
+  const bool light = !heavy && p.page_size == 0;
+  const bool narrow = p.mask_left != RAPT_UNBOUNDED;
+  if (dim <= 64 && light && rows > 128) tiles.add({1, 12, 1, 128});
+  if (dim == 128 && light && rows > 1024 && !narrow) tiles.add({1, 12, 1, 80});
+  if (dim <= 128 && !heavy) tiles.add({1, 8, 1, 128});
+  if (dim <= 128) tiles.add({1, 8, 1, 64});
+  if (dim == 192 && light) tiles.add({1, 8, 1, 112});
+  if (dim == 256 && light) tiles.add({1, 8, 1, 80});
+  if (dim <= 256) tiles.add({1, 8, 1, 64});
+  tiles.add({1, 8, 1, 32});
+  tiles.add({1, 8, 1, 16});
+  return tiles;
+}
+
 Tiles fma_tiles(std::int64_t rows, int dim, bool heavy) {
   Tiles tiles;
   if (rows <= 16) tiles.add({1, 1, 1, 32});
@@ -97,18 +118,43 @@ std::uint32_t fma_shared_bytes(const ForwardConfig& c) {
   return static_cast<std::uint32_t>(floats * 4);
 }
 
-// The text behind a kernel's: its configuration and its entry.
-std::string entry_text(const char* kernel, const void* bytes) {
+void configure_features(const Problem& p, ForwardConfig* c) {
+  c->out_element = element_of(p.out_dtype);
+  c->kv = KvKind::rows;
+  if (p.page_size > 0) {
+    c->kv = turned(p) ? KvKind::turned : KvKind::pages;
+  }
+  c->natural = wants_natural_scores(p) ? 1 : 0;
+  c->band = has_band(p) ? 1 : 0;
+  c->softcap = p.softcap != 0.0f ? 1 : 0;
+  c->alibi = p.alibi != nullptr ? 1 : 0;
+  c->bias = p.bias != nullptr ? 1 + static_cast<int>(element_of(p.bias_dtype)) : 0;
+  c->sinks = p.sinks != nullptr ? 1 : 0;
+  c->dropout = p.dropout_keep < 256 ? 1 : 0;
+}
+
+// The text behind a kernel's: its configuration and its entry. One block to a multiprocessor where
+// its warpgroups share out the registers among themselves.
+std::string entry_text(const char* kernel, const void* bytes, const char* params = "ForwardParams",
+                       bool alone = false) {
   const auto config = config_of<ForwardConfig>(bytes);
   const std::string type = std::string(kernel) + "<kConfig>";
   std::string text = "using namespace rapt::kernels;\n" + config_constant("ForwardConfig", config);
-  text += "extern \"C\" __global__ void __launch_bounds__(" + type + "::kThreads)\n";
-  text += "rapt_forward(const __grid_constant__ ForwardParams p) { " + type + "::run(p); }\n";
+  text += "extern \"C\" __global__ void __launch_bounds__(" + type + "::kThreads";
+  text += alone ? ", 1)\n" : ")\n";
+  text += std::string("rapt_forward(const __grid_constant__ ") + params + " p) { " + type +
+          "::run(p); }\n";
   return text;
 }
 
 std::string words(const void* bytes) { return config_words(config_of<ForwardConfig>(bytes)); }
 
+std::string hopper_text(const void* bytes) {
+  const auto c = config_of<ForwardConfig>(bytes);
+  std::string text = wgmma_text(c.element, c.block_kv);
+  if (c.value_dim != c.block_kv) text += wgmma_text(c.element, c.value_dim);
+  return text + entry_text("HopperForward", bytes, "HopperParams", true);
+}
 std::string portable_text(const void* config) { return entry_text("PortableForward", config); }
 std::string fma_text(const void* config) { return entry_text("FmaForward", config); }
 std::string combine_text(const void* config) { return entry_text("Combine", config); }
@@ -121,6 +167,10 @@ std::uint32_t shared_bytes(const void* bytes) {
 }  // namespace
 
 const KernelFamily& forward_family(ForwardKind kind) {
+  static constexpr KernelFamily kHopper = {
+      "cuda/hopper_forward", "hopper/forward.cuh",
+      "rapt_forward",        words,
+      hopper_text,           shared_bytes<ForwardKind::hopper>};
   static constexpr KernelFamily kPortable = {
       "cuda/portable_forward", "portable/forward.cuh",
       "rapt_forward",          words,
@@ -128,6 +178,7 @@ const KernelFamily& forward_family(ForwardKind kind) {
   static constexpr KernelFamily kFma = {
       "cuda/portable_fma_forward",   "portable/forward_fma.cuh", "rapt_forward", words, fma_text,
       shared_bytes<ForwardKind::fma>};
+  if (kind == ForwardKind::hopper) return kHopper;
   return kind == ForwardKind::portable ? kPortable : kFma;
 }
 
@@ -137,18 +188,21 @@ const KernelFamily& combine_family() {
   return kCombine;
 }
 
-bool configure_tile(ForwardKind kind, const Problem& p, std::int64_t q_len,
-                    const ForwardLimits& limits, ForwardConfig* config) {
+bool configure_forward(ForwardKind kind, const Problem& p, std::int64_t q_len,
+                       const ForwardLimits& limits, ForwardConfig* config) {
   const std::int64_t rows = q_len * (p.q_heads / p.kv_heads);
   ForwardConfig c = *config;
+  configure_features(p, &c);
   c.element = element_of(p.dtype);
   c.head_dim = round_up(p.head_dim);
   c.value_dim = std::min(round_up(p.value_dim), kMostColumns);
   if (kind == ForwardKind::fma) c.value_dim = pitch(c.value_dim);  // 64 columns a step
   const int dim = std::max(c.head_dim, c.value_dim);
   const bool heavy = wants_natural_scores(p) || p.dropout_keep < 256;
-  const Tiles tiles = kind == ForwardKind::portable ? portable_tiles(rows, dim, heavy, has_band(p))
-                                                    : fma_tiles(rows, dim, heavy);
+  const Tiles tiles = kind == ForwardKind::hopper ? hopper_tiles(rows, dim, heavy, p)
+                      : kind == ForwardKind::portable
+                          ? portable_tiles(rows, dim, heavy, has_band(p))
+                          : fma_tiles(rows, dim, heavy);
   for (int i = 0; i < tiles.count; ++i) {
     const Tile& tile = tiles.at[i];
     c.row_frags = tile.row_frags;
@@ -160,21 +214,6 @@ bool configure_tile(ForwardKind kind, const Problem& p, std::int64_t q_len,
     return true;
   }
   return false;
-}
-
-void configure_features(const Problem& p, ForwardConfig* c) {
-  c->out_element = element_of(p.out_dtype);
-  c->kv = KvKind::rows;
-  if (p.page_size > 0) {
-    c->kv = p.page_layout >= RAPT_HEAD_DIM_PAGE ? KvKind::turned : KvKind::pages;
-  }
-  c->natural = wants_natural_scores(p) ? 1 : 0;
-  c->band = has_band(p) ? 1 : 0;
-  c->softcap = p.softcap != 0.0f ? 1 : 0;
-  c->alibi = p.alibi != nullptr ? 1 : 0;
-  c->bias = p.bias != nullptr ? 1 + static_cast<int>(element_of(p.bias_dtype)) : 0;
-  c->sinks = p.sinks != nullptr ? 1 : 0;
-  c->dropout = p.dropout_keep < 256 ? 1 : 0;
 }
 
 ForwardConfig combine_config(const ForwardConfig& config) {
@@ -204,11 +243,15 @@ Grain grain_of(const ForwardConfig& c, std::int64_t kv_len, const ForwardLimits&
 }
 
 std::uint32_t threads_of(ForwardKind kind, const ForwardConfig& c) {
+  if (kind == ForwardKind::hopper) return static_cast<std::uint32_t>(kernels::hopper_threads(c));
   const int warps = c.warps_q * (kind == ForwardKind::portable ? c.warps_kv : 2);
   return static_cast<std::uint32_t>(32 * warps);
 }
 
 std::uint32_t shared_bytes_of(ForwardKind kind, const ForwardConfig& c) {
+  if (kind == ForwardKind::hopper) {
+    return static_cast<std::uint32_t>(kernels::hopper_shared_bytes(c));
+  }
   return kind == ForwardKind::portable ? portable_shared_bytes(c) : fma_shared_bytes(c);
 }
 

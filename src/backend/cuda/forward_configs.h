@@ -16,6 +16,7 @@ namespace rapt::cuda {
 
 // The forward kernels of one way to multiply.
 enum class ForwardKind {
+  hopper,    // wgmma and TMA, sm_90 alone
   portable,  // tensor cores, sm_80 and newer
   fma        // FP32 multiply-adds
 };
@@ -29,13 +30,10 @@ struct ForwardLimits {
   std::int32_t multiprocessors = 0;
 };
 
-// The tile for sequences of up to `q_len` queries. False where none fits the device's shared
-// memory.
-bool configure_tile(ForwardKind kind, const Problem& problem, std::int64_t q_len,
-                    const ForwardLimits& limits, kernels::ForwardConfig* config);
-
-// Everything else of the configuration but `split`, which follows from the grid.
-void configure_features(const Problem& problem, kernels::ForwardConfig* config);
+// For sequences of up to `q_len` queries: everything but `aligned`, which addresses decide, and
+// `split`, which follows from the grid. False where no tile fits the device's shared memory.
+bool configure_forward(ForwardKind kind, const Problem& problem, std::int64_t q_len,
+                       const ForwardLimits& limits, kernels::ForwardConfig* config);
 
 // The combine behind a forward kernel. It is the same for every tile of as many rows; what it does
 // not read is left at its default, so that few are compiled.

@@ -6,6 +6,7 @@
 
 #include "backend/cuda/cache.h"
 #include "backend/cuda/forward.h"
+#include "backend/cuda/hopper.h"
 #include "backend/cuda/merge.h"
 #include "backend/cuda/stream.h"
 #include "names.h"
@@ -17,12 +18,13 @@ Refusal refuse_dtype(const Problem& problem, const char* takes) {
   return Refusal::because("q: dtype is ", name_of(problem.dtype), ", this kernel takes ", takes);
 }
 
-// mma.sync multiplies 16-bit elements.
-Refusal refuse_portable(const Problem& problem, const Device& device) {
+// wgmma and mma.sync multiply 16-bit elements.
+template <ForwardKind kind>
+Refusal refuse_tensor_cores(const Problem& problem, const Device& device) {
   if (problem.dtype != DType::fp16 && problem.dtype != DType::bf16) {
     return refuse_dtype(problem, "fp16 or bf16");
   }
-  return refuse_forward(ForwardKind::portable, problem, device);
+  return refuse_forward(kind, problem, device);
 }
 
 Refusal refuse_fma(const Problem& problem, const Device& device) {
@@ -33,14 +35,24 @@ Refusal refuse_fma(const Problem& problem, const Device& device) {
   return refuse_forward(ForwardKind::fma, problem, device);
 }
 
+constexpr std::int16_t kAnyNewer = INT16_MAX;
+
 constexpr KernelRow kRows[] = {
-    {"cuda/portable_forward", 80, ForwardKind::portable, refuse_portable},
-    {"cuda/portable_fma_forward", 70, ForwardKind::fma, refuse_fma},
+    {"cuda/hopper_forward", 90, 90, ForwardKind::hopper, suits_hopper,
+     refuse_tensor_cores<ForwardKind::hopper>},
+    {"cuda/portable_forward", 80, kAnyNewer, ForwardKind::portable, nullptr,
+     refuse_tensor_cores<ForwardKind::portable>},
+    {"cuda/portable_fma_forward", 70, kAnyNewer, ForwardKind::fma, nullptr, refuse_fma},
 };
 
 Refusal too_old(Arch arch, const char* wants, std::int16_t minimum) {
   return Refusal::because("device: is of sm_", arch.number, arch.suffix(), wants, minimum,
                           " or newer");
+}
+
+Refusal too_new(Arch arch, std::int16_t maximum) {
+  return Refusal::because("device: is of sm_", arch.number, arch.suffix(),
+                          ", this kernel is written for sm_", maximum);
 }
 
 }  // namespace
@@ -55,6 +67,7 @@ Refusal refusal(const KernelRow& row, const Problem& problem, const Machine& mac
   if (device.arch.number < row.minimum) {
     return too_old(device.arch, ", this kernel wants sm_", row.minimum);
   }
+  if (device.arch.number > row.maximum) return too_new(device.arch, row.maximum);
   return row.refuse(problem, device);
 }
 

@@ -20,7 +20,10 @@ namespace rapt::cuda {
 struct KernelRow {
   const char* name;      // "cuda/portable_forward"
   std::int16_t minimum;  // the oldest architecture that it runs on: 80
+  std::int16_t maximum;  // the newest
   ForwardKind kind;
+  // Whether it is fast where it computes the problem; null: always.
+  bool (*suits)(const Problem&);
   // The field that it does not compute and what it wants.
   Refusal (*refuse)(const Problem&, const Device&);
 };

@@ -37,6 +37,11 @@ inline bool aligned(const PagedRows& r, DType dtype) {
   return on_boundary(16, r.data, bytes_of(dtype), {r.page_stride, r.token_stride, r.head_stride});
 }
 
+// Whether K and V stand in pages whose rows are not contiguous.
+inline bool turned(const Problem& p) {
+  return p.page_size > 0 && p.page_layout >= RAPT_HEAD_DIM_PAGE;
+}
+
 inline kernels::RowsParam param(const Rows& r) {
   return {r.data, r.batch_stride, r.token_stride, r.head_stride};
 }
