@@ -18,13 +18,15 @@ const char* row_units(const Context& c, const RowTensor& tensor, std::int64_t ro
 }
 
 // Rows of units, 4 bytes each whatever they mean, into columns.
-template <class Unit>
-void turn_units(const char* const rows[4], int units, Unit* lanes) {
+inline void turn_units(const char* const rows[4], int units, void* lanes) {
+  constexpr int kBytes = 4;
   for (int d = 0; d < units; d += 4) {
     F4 from[4], to[4];
-    for (int i = 0; i < 4; ++i) from[i] = load4(rows[i] + d * 4);
+    for (int i = 0; i < 4; ++i) from[i] = load4(rows[i] + d * kBytes);
     transpose4(from, to);
-    for (int i = 0; i < 4; ++i) store4(lanes + (d + i) * kRows, to[i]);
+    for (int i = 0; i < 4; ++i) {
+      store4(static_cast<char*>(lanes) + (d + i) * kRows * kBytes, to[i]);
+    }
   }
 }
 
