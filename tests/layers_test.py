@@ -48,7 +48,7 @@ OUTSIDE = {
     "fuzz": (),
     "tests": ("nlohmann/", "gtest/"),
 }
-PYTHON_OUTSIDE = {"numpy", "torch"}
+PYTHON_OUTSIDE = {"numpy", "torch", "transformers"}
 
 
 def room_of(path):

@@ -12,6 +12,8 @@ from python_oracle import (BATCH, KV_HEADS, KV_LEN, PAGE, Q_HEADS, Q_LEN, VALUE_
 import rapt
 
 torch = pytest.importorskip("torch")
+import rapt.torch  # noqa: E402
+
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
 
 DTYPES = ["float32", "float16", "bfloat16"]
@@ -192,3 +194,38 @@ def test_the_last_device_need_not_be_the_current_one():
     out = rapt.attend(*(x.to(last) for x in tensors), alibi=SLOPES)
     assert out.device == last and torch.cuda.current_device() == 0
     near(out, rapt.attend(*tensors, alibi=SLOPES))
+
+
+# ---- rapt.torch ----
+
+
+def test_the_operator_agrees_with_the_cpu_and_fits_into_a_graph():
+    tensors = on_cpu("bfloat16")
+    given = [x.cuda() for x in tensors]
+    wanted = rapt.attend(*tensors, causal=True)
+    arguments = rapt.torch._arguments(given[0], {"causal": True})
+    near(torch.ops.rapt.attend(*given, *arguments)[0], wanted, "bfloat16")
+    graph = torch.cuda.CUDAGraph()
+    with torch.no_grad(), torch.cuda.graph(graph):
+        out = rapt.torch.attend(*given, causal=True)
+    for to, x in zip(given, on_cpu("bfloat16", seed=2)):
+        to.copy_(x)
+    graph.replay()
+    near(out, rapt.attend(*on_cpu("bfloat16", seed=2), causal=True), "bfloat16")
+
+
+def test_a_compiled_model_calls_the_operator():
+    def block(q, k, v):
+        return rapt.torch.attend(q * 2, k, v, causal=True) + 1
+
+    tensors = on_cpu("float16")
+    compiled = torch.compile(block, fullgraph=True)
+    with torch.no_grad():
+        near(compiled(*map(cuda, tensors)), block(*tensors), "float16")
+
+
+def test_a_gradient_is_refused_by_a_sentence():
+    q, k, v = map(cuda, on_cpu("float16"))
+    out = rapt.torch.attend(q.requires_grad_(), k, v)
+    with pytest.raises(NotImplementedError):
+        out.sum().backward()

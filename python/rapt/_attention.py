@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from . import _abi
 from ._library import check, lib
@@ -78,7 +78,12 @@ def attend(q: Array, k: Array, v: Array, **keywords: Unpack[Keywords]) -> Result
       TypeError: an argument of the wrong Python type, or an unknown keyword.
       MemoryError: no memory for scratch. RuntimeError: a device or rapt itself failed.
     """
-    call = Call(q, k, v, dict(keywords))
+    return run(q, k, v, keywords)
+
+
+def run(q: Array, k: Array, v: Array, keywords: Keywords) -> Any:
+    """attend, its keywords in a dict that this takes apart."""
+    call = Call(q, k, v, cast(dict, keywords))
     check(lib.rapt_attend(call.address, call.options))
     return call.result()
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ctypes import addressof, byref
-from typing import TYPE_CHECKING, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from . import _abi
 from ._library import check, lib
@@ -12,9 +12,6 @@ from ._problem import Call
 from ._tensor import empty, put
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from ._problem import Keywords
     from ._tensor import Array
 
 
@@ -33,7 +30,7 @@ def attend_backward(d_out: Array, q: Array, k: Array, v: Array, out: Array, lse:
                     dq: Optional[Array] = None, dk: Optional[Array] = None,
                     dv: Optional[Array] = None, d_bias: Optional[Array] = None,
                     d_sinks: Optional[Array] = None, d_slopes: Optional[Array] = None,
-                    **keywords: Unpack[Keywords]) -> Gradients:
+                    **keywords: Any) -> Gradients:
     """The gradients of sum(out * d_out) in q, k and v, and where asked in what features add.
 
     Everything is recomputed from q, k, v, out and lse, in memory linear in the length, with the

@@ -107,7 +107,7 @@ class Call:
 
     def _groups(self, keywords: dict) -> None:
         try:
-            groups = dict.fromkeys(_GROUP_OF[keyword] for keyword in keywords)
+            groups = {_GROUP_OF[keyword]: None for keyword in keywords}
         except KeyError as unknown:
             raise TypeError(f"unexpected keyword argument {unknown}") from None
         for group in groups:

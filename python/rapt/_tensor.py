@@ -85,10 +85,11 @@ def address(array: Array) -> int:
     return array.data_ptr()
 
 
-def keep(memory: torch.Tensor) -> None:
+def keep(memory: Array) -> None:
     """Once the tensor is gone, its memory is not handed out again before what was queued until then
     on the stream that is torch's current one now is done."""
-    memory.record_stream(sys.modules["torch"].cuda.current_stream(memory.device))
+    current = sys.modules["torch"].cuda.current_stream(memory.device)
+    memory.record_stream(current)  # type: ignore[union-attr]
 
 
 def stream_of(value: object) -> int:
@@ -137,9 +138,7 @@ def _numpy_layout(name: str, dtype: np.dtype, shape: tuple, strides: tuple) -> t
 
 def _view_torch(holder: object, offset: int, name: str, tensor: torch.Tensor,
                 output: bool) -> None:
-    code = _torch_codes().get(tensor.dtype)
-    if code is None:
-        raise ValueError(_unknown_dtype(name, tensor.dtype))
+    code = _TORCH_CODES.get(tensor.dtype) or _torch_code(name, tensor.dtype)
     kind, index = (_CPU, 0) if tensor.is_cpu else (_CUDA, tensor.get_device())
     if (kind and not tensor.is_cuda) or tensor.is_neg() or tensor.requires_grad:
         _refuse_torch(name, tensor)
@@ -147,7 +146,8 @@ def _view_torch(holder: object, offset: int, name: str, tensor: torch.Tensor,
         data, shape, strides = tensor.data_ptr(), tensor.shape, tensor.stride()
     except RuntimeError:
         raise ValueError(f"{name}: is {tensor.layout}; must have strided memory") from None
-    pack, rank = _packer_of(name, len(shape)), len(shape)
+    rank = len(shape)
+    pack = _PACK[rank] if rank <= _abi.MAX_RANK else _packer_of(name, rank)
     pack(holder, offset, _SIZE, data, code, rank, *shape, *strides, kind, index)
 
 
@@ -176,12 +176,12 @@ def _view_of(name: str, kind: type) -> Callable:
 _TORCH_CODES: dict[torch.dtype, int] = {}
 
 
-def _torch_codes() -> dict[torch.dtype, int]:
-    if not _TORCH_CODES:
-        torch = sys.modules["torch"]
-        names = [name for name in _abi.DTYPES if hasattr(torch, name)]
-        _TORCH_CODES.update({getattr(torch, name): _abi.DTYPES[name] for name in names})
-    return _TORCH_CODES
+def _torch_code(name: str, dtype: torch.dtype) -> int:
+    """Of a dtype that is met for the first time."""
+    code = _abi.DTYPES.get(str(dtype).rpartition(".")[2])
+    if code is None:
+        raise ValueError(_unknown_dtype(name, dtype))
+    return _TORCH_CODES.setdefault(dtype, code)
 
 
 def _unknown_dtype(name: str, dtype: object) -> str:
