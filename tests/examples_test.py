@@ -2,10 +2,12 @@
 """The examples of README.md and of examples/ do what they say: each is taken as it stands, built
 against the release build with warnings as errors, and run."""
 
+import json
 import os
 import re
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,18 @@ def test_compiled_example(source, tmp_path):
     assert run_source(source, tmp_path)
 
 
-@pytest.mark.parametrize("source", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.name)
-def test_python_example(source):
-    assert run(sys.executable, source)
+def test_minilm_example():
+    assert run(sys.executable, ROOT / "examples" / "minilm.py")
+
+
+def test_training_example(tmp_path):
+    """A few steps of what ./run --train shows in full: the curves are one."""
+    pytest.importorskip("torch")
+    curves, plot = tmp_path / "curves.json", tmp_path / "plot.svg"
+    run(sys.executable, ROOT / "examples" / "train.py", "--steps", 12, "--json", curves, "--plot",
+        plot)
+    found = json.loads(curves.read_text())
+    assert len(found["losses"]["rapt"]) == len(found["losses"]["eager"]) == 12
+    assert found["parted"] < 1e-5 and found["losses"]["rapt"][-1] < found["losses"]["rapt"][0]
+    lines = ElementTree.parse(plot).findall(".//{http://www.w3.org/2000/svg}polyline")
+    assert [len(line.get("points").split()) for line in lines] == [12, 12]

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# Installs what this machine lacks, for ./run (`tools/setup.sh run`) or ./test (`... test`). Does
-# nothing, in well under a second, where nothing is missing.
+# Installs what this machine lacks, for ./run (`tools/setup.sh run`), ./run --train (`... train`) or
+# ./test (`... test`). Does nothing, or nearly so, where nothing is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -51,6 +51,18 @@ ensure_nvrtc() {
       --timeout 15 "${wheels[@]}" || echo "warning: NVRTC could not be installed; going on" >&2
 }
 
+# torch and NumPy for ./run --train, as tests/requirements.txt pins them, where ./test has not put
+# them already.
+ensure_torch() {
+  if build/venv/bin/python -c 'import numpy, torch' 2>/dev/null; then return; fi
+  local wheels
+  mapfile -t wheels < <(grep -E '^(numpy|torch)=' tests/requirements.txt)
+  python3 -c 'import ensurepip, venv' 2>/dev/null || ensure_packages python3-venv
+  echo "installing into build/venv: ${wheels[*]}"
+  [ -x build/venv/bin/python ] || python3 -m venv build/venv
+  build/venv/bin/python -m pip install --quiet --disable-pip-version-check "${wheels[@]}"
+}
+
 # The Python of ./test: its own environment, remade when the list of requirements changes.
 ensure_venv() {
   local requirements=tests/requirements.txt
@@ -66,6 +78,7 @@ ensure_venv() {
 mkdir -p build
 case "${1:-}" in
   run) ensure_packages "${build_packages[@]}"; ensure_nvrtc ;;
+  train) ensure_packages "${build_packages[@]}"; ensure_torch ;;
   test) ensure_packages "${build_packages[@]}" "${test_packages[@]}"; ensure_venv ;;
-  *) echo "usage: tools/setup.sh run | test" >&2; exit 2 ;;
+  *) echo "usage: tools/setup.sh run | train | test" >&2; exit 2 ;;
 esac
