@@ -10,7 +10,7 @@ namespace rapt::kernels {
 constexpr int hopper_groups(const ForwardConfig& c) { return c.warps_q / 4; }
 constexpr int hopper_threads(const ForwardConfig& c) { return 128 * (hopper_groups(c) + 1); }
 
-constexpr int kHopperStages = 2;  // of keys, and of values; a third bought nothing
+constexpr int kHopperStages = 2;  // of keys, and of values; a third is not measured
 constexpr int kHopperMostShared = 227 * 1024;
 
 // Operands stand in panels of 64 columns, 128 bytes a row.
