@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-// Replaces operator new by one that counts; new[], the nothrow and the sized forms end here too.
+// Replaces operator new by one that counts; new[] and the sized forms end here too. The nothrow forms
+// would by default, but a sanitizer's own stand before those and then miss the matching delete.
 #include "allocations.h"
 
 #include <atomic>
@@ -26,7 +27,15 @@ void* operator new(std::size_t bytes) { return counted(bytes, __STDCPP_DEFAULT_N
 void* operator new(std::size_t bytes, std::align_val_t alignment) {
   return counted(bytes, static_cast<std::size_t>(alignment));
 }
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+  try {
+    return operator new(bytes);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
 void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, const std::nothrow_t&) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }

@@ -230,7 +230,8 @@ def step_neon(context):
 def make_sanitizer_step(preset):
     def step(context):
         # g++ 12's leak checker loses its way in thread-local storage of libraries opened by dlopen.
-        options = {"TSAN_OPTIONS": "halt_on_error=1", "UBSAN_OPTIONS": "print_stacktrace=1",
+        options = {"TSAN_OPTIONS": f"halt_on_error=1 suppressions={ROOT / 'tools' / 'tsan.supp'}",
+                   "UBSAN_OPTIONS": "print_stacktrace=1",
                    "ASAN_OPTIONS": "intercept_tls_get_addr=0"}
         context.build(preset, "rapt_tests")
         leave_out = NOT_UNDER_TSAN if preset == "tsan" else NOT_QUICK
