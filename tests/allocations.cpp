@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-// Replaces operator new by one that counts; new[] and the sized forms end here too. The nothrow forms
-// would by default, but a sanitizer's own stand before those and then miss the matching delete.
+// Replaces operator new by one that counts; new[] and the sized forms end here too. The nothrow
+// forms would by default, but a sanitizer's own stand before those and then miss the matching
+// delete.
 #include "allocations.h"
 
 #include <atomic>

@@ -34,20 +34,23 @@ const char* const kFeatures[] = {
     "q_len=33 kv_len=40 head_dim=512",
     "q_len=60 kv_len=150 scale=-0.3",
     "q_len=60 kv_len=150 softcap=3",
-    "batch=2 q_len=60 kv_len=150 q_heads=4 kv_heads=2 alibi=head",
-    "batch=2 q_len=60 kv_len=150 q_heads=4 kv_heads=2 alibi=batch positions=1 mask=causal",
-    "batch=2 q_len=60 kv_len=150 q_heads=4 kv_heads=2 bias=fp32",
-    "batch=2 q_len=60 kv_len=150 q_heads=4 kv_heads=2 bias=fp16 bias_dims=hq",
-    "batch=2 q_len=60 kv_len=150 q_heads=4 kv_heads=2 bias=bf16 bias_dims=bq",
-    "batch=3 q_len=60 kv_len=150 q_heads=4 kv_heads=2 bias=fp32 bias_dims=",
-    "batch=2 q_len=60 kv_len=150 q_heads=2 sinks=1 mask=causal",
-    "batch=2 q_len=60 kv_len=150 q_heads=2 dropout=0.3",
+    "batch=2 q_len=40 kv_len=150 q_heads=4 kv_heads=2 head_dim=24 alibi=head",
+    "batch=2 q_len=40 kv_len=150 q_heads=4 kv_heads=2 head_dim=24 alibi=batch positions=1 "
+    "mask=causal",
+    "batch=2 q_len=40 kv_len=150 q_heads=4 kv_heads=2 head_dim=24 bias=fp32",
+    "batch=2 q_len=40 kv_len=150 q_heads=4 kv_heads=2 head_dim=24 bias=fp16 bias_dims=hq",
+    "batch=2 q_len=40 kv_len=150 q_heads=4 kv_heads=2 head_dim=24 bias=bf16 bias_dims=bq",
+    "batch=3 q_len=40 kv_len=150 q_heads=4 kv_heads=2 head_dim=24 bias=fp32 bias_dims=",
+    "batch=2 q_len=60 kv_len=150 q_heads=2 head_dim=24 sinks=1 mask=causal",
+    "batch=2 q_len=60 kv_len=150 q_heads=2 head_dim=24 dropout=0.3",
     "q=ragged kv=ragged q_lens=60,0,17 kv_lens=90,13,0 q_heads=2 mask=causal",
     "batch=3 q_len=40 kv_lens=100,30,0 cache_row=1 left_pad=1 order=padded",
     "q_lens=40,3 kv_len=60 mask=causal order=bhsd",
-    "q_len=700 kv_len=2100 mask=causal q_heads=2 kv_heads=1",  // several rounds
-    "q_len=40 kv_len=1100 bias=fp32 bias_dims= q_heads=4 kv_heads=2 softcap=5 sinks=1 dropout=0.2 "
-    "alibi=head",
+    // Three rounds: 400 rows in tiles of 192, and 512 keys a segment.
+    "q_len=200 kv_len=1600 mask=causal q_heads=2 kv_heads=1 head_dim=16",
+    // Heads that share d_bias take turns.
+    "q_len=40 kv_len=300 head_dim=24 bias=fp32 bias_dims= q_heads=4 kv_heads=2 softcap=5 sinks=1 "
+    "dropout=0.2 alibi=head",
 };
 
 struct Backward : testing::TestWithParam<const char*> {};
@@ -56,13 +59,16 @@ TEST_P(Backward, IsTheOracles) {
   for (const char* dtype : {"fp32", "fp16", "bf16", "bf16 out_dtype=fp32"}) {
     const std::string text =
         "direction=backward " + std::string(GetParam()) + " dtype=" + std::string(dtype);
+    Workload workload(case_of(text));
+    ASSERT_EQ(rapt_attend(&workload.attention(), nullptr), RAPT_OK) << rapt_error_message();
+    const GradientTruth truth(workload.host_gradient());
     for (const std::string& kernel : runnable_backwards()) {
-      Workload workload(case_of(text));
-      rapt_options options = force(kernel);
+      const rapt_options options = force(kernel);
+      workload.poison_outputs();
       ASSERT_EQ(rapt_attend(&workload.attention(), nullptr), RAPT_OK) << rapt_error_message();
       ASSERT_EQ(rapt_attend_backward(&workload.gradient(), &options), RAPT_OK)
           << rapt_error_message();
-      const Verdict verdict = check_gradient(workload);
+      const Verdict verdict = check_gradient(workload, truth);
       EXPECT_TRUE(verdict.passed) << kernel << ": " << text << ": " << verdict.sentence;
     }
   }
@@ -85,14 +91,17 @@ TEST_P(Backward, GivesTheSameBitsOnEveryNumberOfThreads) {
 
 INSTANTIATE_TEST_SUITE_P(Features, Backward, testing::ValuesIn(kFeatures));
 
+// Two rounds of four items, which add to each other's sums.
 TEST(BackwardRepeat, GivesTheSameBitsTwoHundredTimes) {
   Workload workload(
-      case_of("direction=backward q_len=150 kv_len=1100 q_heads=2 bias=fp32 "
-              "bias_dims= alibi=head sinks=1"));
+      case_of("direction=backward q_len=100 kv_len=1100 q_heads=8 kv_heads=2 head_dim=16 bias=fp32 "
+              "bias_dims=h alibi=head sinks=1"));
   ASSERT_EQ(rapt_attend(&workload.attention(), nullptr), RAPT_OK) << rapt_error_message();
+  const rapt_options options = usual(4);
   std::string first;
   for (int run = 0; run < 200; ++run) {
-    ASSERT_EQ(rapt_attend_backward(&workload.gradient(), nullptr), RAPT_OK) << rapt_error_message();
+    ASSERT_EQ(rapt_attend_backward(&workload.gradient(), &options), RAPT_OK)
+        << rapt_error_message();
     const std::string bits = workload.output_bytes();
     if (run == 0) first = bits;
     ASSERT_EQ(bits, first) << "run " << run;
@@ -105,7 +114,7 @@ TEST_P(BackwardValues, AreJudgedLikeAnyOther) {
   for (const char* dtype : {"fp32", "fp16", "bf16"}) {
     for (int seed = 1; seed <= 3; ++seed) {
       const std::string text =
-          "direction=backward q_len=70 kv_len=200 q_heads=2 mask=causal values=" +
+          "direction=backward q_len=50 kv_len=150 head_dim=24 mask=causal values=" +
           std::string(GetParam()) + " dtype=" + dtype + " seed=" + std::to_string(seed);
       const Attempt made = attempt(case_of(text), usual());
       EXPECT_TRUE(made.verdict.passed) << text << ": " << made.verdict.sentence;

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <memory>
+#include <numeric>
 
 #include "kit/compare.h"
 #include "kit/errors.h"
@@ -18,7 +20,7 @@ namespace {
 using oracle::Array;
 using Floats = std::vector<float>;
 
-constexpr int kMostDraws = 48;
+constexpr std::size_t kMostDraws = 48;
 
 // One gradient, as it must be and as it is; `width` elements a row.
 struct Field {
@@ -30,80 +32,103 @@ struct Field {
   Int width;
 };
 
-class GradientJudge {
- public:
-  explicit GradientJudge(const rapt_gradient& gradient)
-      : g_(gradient),
-        p_(*gradient.forward),
-        model_(gather_model(p_)),
-        dropped_(256 / static_cast<double>(model_.dropout_keep)),
-        shared_(oracle::zero_gradient(model_, {})),
-        shared_draws_(kMostDraws, zeros_like(shared_)) {}
+// One sequence: its gradient, and what the yardstick's draws say of it.
+struct SequenceTruth {
+  Gathered from;
+  std::vector<Int> rows{};  // those of dq that are compared
+  bool poisoned = false;
+  oracle::Gradient right{};
+  std::vector<YardstickGradient> draws{};
+};
 
-  Verdict run(const Sample& sample) {
-    for (const Int b : spread(batch_of(p_), sample.sequences)) judge_sequence(b, sample);
-    if (sample.rows == 0 && sample.sequences == 0 && !any_poison_) judge_shared();
-    verdict_.passed = verdict_.sentence.empty();
-    return verdict_;
+}  // namespace
+
+struct GradientTruth::Parts {
+  Sample sample;
+  oracle::Model model;
+  std::vector<SequenceTruth> sequences{};
+  // What all sequences add to.
+  oracle::Gradient shared{};
+  std::vector<YardstickGradient> shared_draws{};
+
+  [[nodiscard]] bool judges_shared() const {
+    return sample.rows == 0 && sample.sequences == 0 &&
+           std::none_of(sequences.begin(), sequences.end(),
+                        [](const SequenceTruth& s) { return s.poisoned; });
+  }
+};
+
+namespace {
+
+// Computes the truth, a sequence at a time.
+class Finder {
+ public:
+  Finder(const rapt_gradient& gradient, GradientTruth::Parts& truth)
+      : g_(gradient), p_(*gradient.forward), truth_(truth), model_(truth.model) {}
+
+  void run() {
+    truth_.shared = oracle::zero_gradient(model_, {});
+    truth_.shared_draws = {zeros_like(truth_.shared)};
+    for (const Int b : spread(batch_of(p_), truth_.sample.sequences)) add_sequence(b);
   }
 
  private:
-  void judge_sequence(Int b, const Sample& sample) {
-    from_ = gather(p_, b);
-    rows_ = spread(from_.sequence.q_len, sample.rows);
-    poisoned_ = !seen_keys_are_finite(model_, from_.sequence);
-    any_poison_ = any_poison_ || poisoned_;
-    in_ = {gather_rows(p_, from_, p_.out), gather_rows(p_, from_, g_.d_out), gather_lse(p_, from_)};
-    const oracle::Gradient right = oracle_gradient();
-    draws_.clear();
-    const int draws = draws_for(keys_a_head());
-    for (int n = 0; n < draws; ++n) draws_.push_back(draw(n, right));
-    add_shared();
-    judge_rows(right);
-    if (sample.rows == 0) judge_keys(right);
-    judge_padding();
+  void add_sequence(Int b) {
+    SequenceTruth s{.from = gather(p_, b)};
+    s.rows = spread(s.from.sequence.q_len, truth_.sample.rows);
+    s.poisoned = !seen_keys_are_finite(model_, s.from.sequence);
+    const GradientInputs in = {gather_rows(p_, s.from, p_.out), gather_rows(p_, s.from, g_.d_out),
+                               gather_lse(p_, s.from)};
+    s.right = oracle_gradient(s, in);
+    const int draws = draws_for(keys_a_head(s));
+    for (int n = 0; n < draws; ++n) s.draws.push_back(draw(s, in, n));
+    add_shared(s);
+    truth_.sequences.push_back(std::move(s));
   }
 
-  // Of this sequence; what sequences share is added to shared_.
-  oracle::Gradient oracle_gradient() {
-    oracle::Gradient g = oracle::zero_gradient(model_, from_.sequence);
-    std::swap(g.d_bias, shared_.d_bias);
-    std::swap(g.d_sinks, shared_.d_sinks);
-    std::swap(g.d_slopes, shared_.d_slopes);
-    for (const Int i : rows_) {
+  void swap_shared(oracle::Gradient& g) {
+    std::swap(g.d_bias, truth_.shared.d_bias);
+    std::swap(g.d_sinks, truth_.shared.d_sinks);
+    std::swap(g.d_slopes, truth_.shared.d_slopes);
+  }
+
+  // Of this sequence; what sequences share is added to the truth's.
+  oracle::Gradient oracle_gradient(const SequenceTruth& s, const GradientInputs& in) {
+    oracle::Gradient g = oracle::zero_gradient(model_, s.from.sequence);
+    swap_shared(g);
+    for (const Int i : s.rows) {
       for (Int h = 0; h < model_.q_heads; ++h) {
-        const double* d_out = in_.d_out.data() + (i * model_.q_heads + h) * model_.value_dim;
-        oracle::backward_row(model_, from_.sequence, h, i, d_out, g);
+        const double* d_out = in.d_out.data() + (i * model_.q_heads + h) * model_.value_dim;
+        oracle::backward_row(model_, s.from.sequence, h, i, d_out, g);
       }
     }
-    std::swap(g.d_bias, shared_.d_bias);
-    std::swap(g.d_sinks, shared_.d_sinks);
-    std::swap(g.d_slopes, shared_.d_slopes);
+    swap_shared(g);
     return g;
   }
 
-  [[nodiscard]] double keys_a_head() const {
+  [[nodiscard]] double keys_a_head(const SequenceTruth& s) const {
     double keys = 0;
-    for (const Int i : rows_) {
+    for (const Int i : s.rows) {
       for (Int h = 0; h < model_.q_heads; ++h) {
-        keys += oracle::forward(model_, from_.sequence, h, i).keys;
+        keys += oracle::forward(model_, s.from.sequence, h, i).keys;
       }
     }
     return keys / static_cast<double>(model_.q_heads);
   }
 
   // Draws begin with another row.
-  [[nodiscard]] YardstickGradient draw(int n, const oracle::Gradient& right) const {
-    YardstickGradient sums = zeros_like(right);
-    sums.d_bias.resize(shared_.d_bias.size());
-    sums.d_sinks.resize(shared_.d_sinks.size());
-    sums.d_slopes.resize(shared_.d_slopes.size());
+  [[nodiscard]] YardstickGradient draw(const SequenceTruth& s, const GradientInputs& in,
+                                       int n) const {
+    YardstickGradient sums = zeros_like(s.right);
+    sums.d_bias.resize(truth_.shared.d_bias.size());
+    sums.d_sinks.resize(truth_.shared.d_sinks.size());
+    sums.d_slopes.resize(truth_.shared.d_slopes.size());
     const Int group = model_.q_heads / model_.kv_heads;
-    const auto count = static_cast<Int>(rows_.size());
+    const auto count = static_cast<Int>(s.rows.size());
     for (Int kv_head = 0; kv_head < model_.kv_heads; ++kv_head) {
-      const GradientYardstick yardstick(model_, from_.sequence, in_, kv_head, p_.q.dtype);
+      const GradientYardstick yardstick(model_, s.from.sequence, in, kv_head, p_.q.dtype);
       for (Int row = 0; row < count; ++row) {
-        const Int i = rows_[static_cast<std::size_t>((row + n * 5) % count)];
+        const Int i = s.rows[static_cast<std::size_t>((row + n * 5) % count)];
         for (Int h = kv_head * group; h < (kv_head + 1) * group; ++h) {
           yardstick.add_row(h, i, n, sums);
         }
@@ -112,61 +137,93 @@ class GradientJudge {
     return sums;
   }
 
-  void add_shared() {
+  // Draw n of what is shared is the sum of every sequence's draw n, counted round: as many as
+  // differ.
+  void add_shared(const SequenceTruth& s) {
     const auto add = [](Floats& to, const Floats& from) {
       std::transform(to.begin(), to.end(), from.begin(), to.begin(), std::plus<>());
     };
-    for (std::size_t n = 0; n < shared_draws_.size(); ++n) {
-      const YardstickGradient& from = draws_[n % draws_.size()];
-      add(shared_draws_[n].d_bias, from.d_bias);
-      add(shared_draws_[n].d_sinks, from.d_sinks);
-      add(shared_draws_[n].d_slopes, from.d_slopes);
+    std::vector<YardstickGradient>& sums = truth_.shared_draws;
+    const std::size_t before = sums.size();
+    const std::size_t count = std::min(kMostDraws, std::lcm(before, s.draws.size()));
+    for (std::size_t n = before; n < count; ++n) sums.push_back(sums[n % before]);
+    for (std::size_t n = 0; n < sums.size(); ++n) {
+      const YardstickGradient& from = s.draws[n % s.draws.size()];
+      add(sums[n].d_bias, from.d_bias);
+      add(sums[n].d_sinks, from.d_sinks);
+      add(sums[n].d_slopes, from.d_slopes);
     }
   }
 
-  void judge_rows(const oracle::Gradient& right) {
-    const Array ours = gather_rows(p_, from_, g_.dq);
-    const Field dq{"dq", g_.dq, model_.scale, right.dq, ours, model_.head_dim};
+  const rapt_gradient& g_;
+  const rapt_attention& p_;
+  GradientTruth::Parts& truth_;
+  const oracle::Model& model_;
+};
+
+// Holds one answer against the truth.
+class GradientJudge {
+ public:
+  GradientJudge(const GradientTruth::Parts& truth, const rapt_gradient& answer)
+      : truth_(truth), model_(truth.model), g_(answer), p_(*answer.forward) {}
+
+  Verdict run() {
+    for (const SequenceTruth& s : truth_.sequences) {
+      sequence_ = s.from.sequence.index;
+      poisoned_ = s.poisoned;
+      judge_rows(s);
+      if (truth_.sample.rows == 0) judge_keys(s);
+      judge_padding(s);
+    }
+    if (truth_.judges_shared()) judge_shared();
+    verdict_.passed = verdict_.sentence.empty();
+    return verdict_;
+  }
+
+ private:
+  void judge_rows(const SequenceTruth& s) {
+    const Array ours = gather_rows(p_, s.from, g_.dq);
+    const Field dq{"dq", g_.dq, model_.scale, s.right.dq, ours, model_.head_dim};
     for (Int h = 0; h < model_.q_heads; ++h) {
       std::vector<Int> of_head;
-      for (const Int i : rows_) of_head.push_back(i * model_.q_heads + h);
-      judge_field(dq, of_head, model_.q_heads, &YardstickGradient::dq, draws_);
+      for (const Int i : s.rows) of_head.push_back(i * model_.q_heads + h);
+      judge_field(dq, of_head, model_.q_heads, &YardstickGradient::dq, s.draws);
     }
   }
 
-  void judge_keys(const oracle::Gradient& right) {
-    const Array dk = gather_keys(p_, from_, g_.dk), dv = gather_keys(p_, from_, g_.dv);
-    const Field fields[] = {{"dk", g_.dk, model_.scale, right.dk, dk, model_.head_dim},
-                            {"dv", g_.dv, 1, right.dv, dv, model_.value_dim}};
+  void judge_keys(const SequenceTruth& s) {
+    const Array dk = gather_keys(p_, s.from, g_.dk), dv = gather_keys(p_, s.from, g_.dv);
+    const Field fields[] = {{"dk", g_.dk, model_.scale, s.right.dk, dk, model_.head_dim},
+                            {"dv", g_.dv, 1, s.right.dv, dv, model_.value_dim}};
     for (Int h = 0; h < model_.kv_heads; ++h) {
       std::vector<Int> of_head;
-      for (Int j = 0; j < from_.sequence.kv_len; ++j) of_head.push_back(j * model_.kv_heads + h);
-      judge_field(fields[0], of_head, model_.kv_heads, &YardstickGradient::dk, draws_);
-      judge_field(fields[1], of_head, model_.kv_heads, &YardstickGradient::dv, draws_);
+      for (Int j = 0; j < s.from.sequence.kv_len; ++j) of_head.push_back(j * model_.kv_heads + h);
+      judge_field(fields[0], of_head, model_.kv_heads, &YardstickGradient::dk, s.draws);
+      judge_field(fields[1], of_head, model_.kv_heads, &YardstickGradient::dv, s.draws);
     }
   }
 
   // What all sequences add to, each as one.
   void judge_shared() {
-    from_.sequence.index = 0;
-    poisoned_ = false;
-    const auto judge_all = [&](const char* name, const rapt_tensor& tensor, const Array& right,
+    sequence_ = 0;
+    const oracle::Gradient& right = truth_.shared;
+    const auto judge_all = [&](const char* name, const rapt_tensor& tensor, const Array& wanted,
                                const Array& ours, Floats YardstickGradient::* yard) {
       std::vector<Int> all;
-      for (Int n = 0; n < static_cast<Int>(right.size()); ++n) all.push_back(n);
-      judge_field({name, tensor, 1, right, ours, 1}, all, 1, yard, shared_draws_);
+      for (Int n = 0; n < static_cast<Int>(wanted.size()); ++n) all.push_back(n);
+      judge_field({name, tensor, 1, wanted, ours, 1}, all, 1, yard, truth_.shared_draws);
     };
     if (g_.d_bias.dtype != RAPT_NONE) {
       const Array ours = gather_like_bias(g_.d_bias);
-      judge_all("d_bias", g_.d_bias, shared_.d_bias, ours, &YardstickGradient::d_bias);
+      judge_all("d_bias", g_.d_bias, right.d_bias, ours, &YardstickGradient::d_bias);
     }
     if (g_.d_sinks.dtype != RAPT_NONE) {
       const Array ours = gather_heads(g_.d_sinks);
-      judge_all("d_sinks", g_.d_sinks, shared_.d_sinks, ours, &YardstickGradient::d_sinks);
+      judge_all("d_sinks", g_.d_sinks, right.d_sinks, ours, &YardstickGradient::d_sinks);
     }
     if (g_.d_slopes.dtype != RAPT_NONE) {
       const Array ours = gather_heads(g_.d_slopes);
-      judge_all("d_slopes", g_.d_slopes, shared_.d_slopes, ours, &YardstickGradient::d_slopes);
+      judge_all("d_slopes", g_.d_slopes, right.d_slopes, ours, &YardstickGradient::d_slopes);
     }
   }
 
@@ -179,16 +236,17 @@ class GradientJudge {
     for (const Int row : rows) {
       for (Int d = 0; d < f.width; ++d) {
         const auto n = static_cast<std::size_t>(row * f.width + d);
-        const std::string where =
-            std::string(f.name) + ": sequence " + std::to_string(from_.sequence.index) + ", head " +
-            std::to_string(row % heads) + ", row " + std::to_string(row / heads);
-        if (!is_number(where, f.right[n], f.ours[n])) continue;
-        add_error(errors, where, f.right[n], f.ours[n]);
+        const auto where = [&] {
+          return place_of(f.name, row % heads) + ", row " + std::to_string(row / heads);
+        };
+        if (!is_number(f.right[n], f.ours[n], where)) continue;
+        add_error(errors, f.right[n], f.ours[n], where);
         largest = std::max(largest, std::fabs(f.right[n]));
         compared.push_back(n);
       }
     }
-    errors.floor = 2 * ulp(f.tensor.dtype, largest) + 0x1p-120 * dropped_;
+    errors.floor = 2 * ulp(f.tensor.dtype, largest) +
+                   0x1p-120 * 256 / static_cast<double>(model_.dropout_keep);
     for (const YardstickGradient& draw : draws) {
       Error error;
       for (const std::size_t n : compared) {
@@ -197,55 +255,54 @@ class GradientJudge {
       }
       errors.add_yardstick(error);
     }
-    const std::string head = rows.empty() ? "0" : std::to_string(rows[0] % heads);
     judge(errors, static_cast<Int>(rows.size()),
-          std::string(f.name) + ": sequence " + std::to_string(from_.sequence.index) + ", head " +
-              head,
-          verdict_);
+          place_of(f.name, rows.empty() ? 0 : rows[0] % heads), verdict_);
+  }
+
+  [[nodiscard]] std::string place_of(const char* field, Int head) const {
+    return std::string(field) + ": sequence " + std::to_string(sequence_) + ", head " +
+           std::to_string(head);
   }
 
   // True where there are numbers to compare. Where the oracle's is none, ours may not be one.
-  bool is_number(const std::string& where, double right, double ours) {
+  template <class Where>
+  bool is_number(double right, double ours, const Where& where) {
     if (std::isfinite(right) && std::isfinite(ours)) return true;
     if (std::isfinite(ours)) {
       if (model_.dropout_keep < 256) return false;  // what is dropped is 0, whatever it was
-      verdict_.fail(where + " is finite, and a NaN or infinity that it depends on is lost");
+      verdict_.fail(where() + " is finite, and a NaN or infinity that it depends on is lost");
     } else if (std::isfinite(right) && !poisoned_) {
-      verdict_.fail(where + format(" is %g, should be %g", ours, right, 0));
+      verdict_.fail(where() + format(" is %g, should be %g", ours, right, 0));
     }
     return false;
   }
 
-  static void add_error(Errors& errors, const std::string& where, double right, double ours) {
+  template <class Where>
+  static void add_error(Errors& errors, double right, double ours, const Where& where) {
     if (std::fabs(ours - right) > errors.ours.max || errors.where.empty()) {
-      errors.where = where + format(" is %.9g, should be %.9g", ours, right, 0);
+      errors.where = where() + format(" is %.9g, should be %.9g", ours, right, 0);
     }
     errors.ours.add(ours - right);
   }
 
   // Rows behind a sequence's used length have no gradient.
-  void judge_padding() {
-    Gathered rest = from_;
-    rest.sequence.q_len = from_.q_rows;
+  void judge_padding(const SequenceTruth& s) {
+    Gathered rest = s.from;
+    rest.sequence.q_len = s.from.q_rows;
     const Array all = gather_rows(p_, rest, g_.dq);
-    const Int used = from_.sequence.q_len * model_.q_heads * model_.head_dim;
+    const Int used = s.from.sequence.q_len * model_.q_heads * model_.head_dim;
     if (!std::all_of(all.begin() + used, all.end(), [](double x) { return x == 0; })) {
-      verdict_.fail("dq: sequence " + std::to_string(from_.sequence.index) +
+      verdict_.fail("dq: sequence " + std::to_string(sequence_) +
                     " has padding rows that are not 0");
     }
   }
 
+  const GradientTruth::Parts& truth_;
+  const oracle::Model& model_;
   const rapt_gradient& g_;
   const rapt_attention& p_;
-  oracle::Model model_;
-  double dropped_;
-  Gathered from_;
-  GradientInputs in_;
-  std::vector<Int> rows_;
-  std::vector<YardstickGradient> draws_;
-  bool poisoned_ = false, any_poison_ = false;
-  oracle::Gradient shared_;
-  std::vector<YardstickGradient> shared_draws_;
+  Int sequence_ = 0;
+  bool poisoned_ = false;
   Verdict verdict_;
 };
 
@@ -263,21 +320,33 @@ bool has_nan(const rapt_tensor& t) {
 
 }  // namespace
 
-Verdict check_gradient(const rapt_gradient& gradient, const Sample& sample) {
-  return GradientJudge(gradient).run(sample);
+GradientTruth::GradientTruth(const rapt_gradient& gradient, const Sample& sample)
+    : parts_(std::make_unique<Parts>(
+          Parts{.sample = sample, .model = gather_model(*gradient.forward)})) {
+  Finder(gradient, *parts_).run();
 }
 
-Verdict check_gradient(const Workload& workload, const Sample& sample) {
+GradientTruth::~GradientTruth() = default;
+
+Verdict GradientTruth::judge(const rapt_gradient& answer) const {
+  return GradientJudge(*parts_, answer).run();
+}
+
+Verdict check_gradient(const Workload& workload, const GradientTruth& truth) {
   const std::string stray = workload.stray_writes();
   if (!stray.empty()) return {false, 0, INFINITY, stray};
   const rapt_gradient& g = workload.host_gradient();
-  Verdict verdict = check_gradient(g, sample);
+  Verdict verdict = truth.judge(g);
   const bool numbers = workload.spec().values != "nan" && workload.spec().values != "inf";
   for (const auto& [name, tensor] : {std::pair{"dk", &g.dk}, {"dv", &g.dv}}) {
     if (numbers && has_nan(*tensor)) verdict.fail(std::string(name) + ": holds NaN");
   }
   verdict.passed = verdict.sentence.empty();
   return verdict;
+}
+
+Verdict check_gradient(const Workload& workload, const Sample& sample) {
+  return check_gradient(workload, GradientTruth(workload.host_gradient(), sample));
 }
 
 }  // namespace rapt::kit

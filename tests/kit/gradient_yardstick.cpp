@@ -73,12 +73,11 @@ void GradientYardstick::add_shared(const Row& row, std::int64_t j, float ds,
 }
 
 // Draws round P and dS at another scale.
-void GradientYardstick::add_products(const Row& row, std::int64_t j, float p, float ds,
-                                     YardstickGradient& g) const {
+void GradientYardstick::add_products(const Row& row, std::int64_t j, float p, float dropped,
+                                     float ds, YardstickGradient& g) const {
   const oracle::Model& m = model_;
   const float scale = std::exp2(std::fmod(narrow(row.draw) * 0.618034f, 1.0f));
   const auto rounded = [&](float x) { return round_to(p_type_, x * scale) / scale; };
-  const float dropped = narrow(oracle::dropout_factor(m, sequence_, row.head, row.i, j));
   const std::int64_t kv_row = j * m.kv_heads + kv_head_;
   ds = rounded(ds);
   add_product(rounded(p) * dropped, row.d_out.data(), g.dv.data() + kv_row * m.value_dim,
@@ -132,7 +131,7 @@ void GradientYardstick::add_row(std::int64_t head, std::int64_t i, int draw,
     const float ds = noise(p * (dp[place(j)] * dropped - delta));
     add_shared(row, j, ds, g);
     const float t = noise(row.tanhs[place(j)]);
-    add_products(row, j, p, ds * noise(1 - t * t), g);
+    add_products(row, j, p, dropped, ds * noise(1 - t * t), g);
   }
 }
 

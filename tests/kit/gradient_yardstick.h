@@ -41,7 +41,7 @@ class GradientYardstick {
   float dot_rows(const Row& row, const std::vector<float>& out, Noise& noise,
                  std::vector<float>& dp) const;
   void add_shared(const Row& row, std::int64_t j, float ds, YardstickGradient& gradient) const;
-  void add_products(const Row& row, std::int64_t j, float p, float ds,
+  void add_products(const Row& row, std::int64_t j, float p, float dropped, float ds,
                     YardstickGradient& gradient) const;
 
   const oracle::Model& model_;
