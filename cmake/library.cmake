@@ -49,6 +49,13 @@ rapt_isa(avx2 -mavx2 -mfma -mf16c)
 rapt_isa(avx512 ${avx512_flags})
 rapt_isa(avx512_bf16 ${avx512_flags} -mavx512bf16)
 
+# Of a shared library, nothing is exported but rapt_*.
+function(rapt_export_only_c target)
+  set(map ${PROJECT_SOURCE_DIR}/cmake/rapt.map)
+  target_link_options(${target} PRIVATE -Wl,--version-script=${map})
+  set_target_properties(${target} PROPERTIES LINK_DEPENDS ${map})
+endfunction()
+
 set(kind STATIC)
 if(RAPT_SHARED)
   set(kind SHARED)
@@ -62,9 +69,7 @@ target_include_directories(rapt INTERFACE
 set_target_properties(rapt PROPERTIES
   LINKER_LANGUAGE CXX VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
 if(RAPT_SHARED)
-  set(map ${PROJECT_SOURCE_DIR}/cmake/rapt.map)
-  target_link_options(rapt PRIVATE -Wl,--version-script=${map})
-  set_target_properties(rapt PROPERTIES LINK_DEPENDS ${map})
+  rapt_export_only_c(rapt)
 else()
   target_compile_definitions(rapt INTERFACE RAPT_STATIC)
 endif()

@@ -74,6 +74,11 @@ def test_every_verb_of_the_header_is_bound():
     assert declared == set(_abi.PROTOTYPES) | UNBOUND
 
 
+def test_version_is_the_header_s():
+    numbers = re.findall(r"#define RAPT_VERSION_\w+ (\d+)", HEADER.read_text())
+    assert rapt.version() == rapt.__version__ == ".".join(numbers)
+
+
 def test_every_keyword_belongs_to_a_group_and_is_documented():
     how_to_run = {"out", "lse", "return_lse", "threads", "backend", "kernel"}
     keywords = set(_problem.Keywords.__annotations__)

@@ -315,7 +315,7 @@ def test_the_library_s_sentences_arrive():
     refused(ValueError, "options.kernel: .cpu/none.", rapt.attend, q, k, v, kernel="cpu/none")
 
 
-def test_8_bit_inputs_answer_unsupported(torch):
+def test_torch_s_8_bit_tensors_answer_unsupported(torch):
     q, k, v = (torch.from_numpy(x).to(torch.float8_e4m3fn) for x in make())
     out = np.empty((BATCH, Q_LEN, Q_HEADS, VALUE_DIM), np.float32)
     factors = np.ones((BATCH, KV_HEADS), np.float32)

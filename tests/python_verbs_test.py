@@ -1,17 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 """Plan, the paged cache's verbs, merge and the questions, from Python."""
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 from python_oracle import (BATCH, KV_LEN, PAGE, Q_LEN, arrange, close, dense, make, refused)
 
 import rapt
 from rapt import _abi, _attention
-
-HEADER = Path(__file__).resolve().parent.parent / "include" / "rapt" / "rapt.h"
 
 
 # ---- plan ----
@@ -168,8 +163,3 @@ def test_prepare_answers_what_attend_would():
 def test_devices_begin_with_what_runs_here():
     cpu = [device for device in rapt.devices() if device.backend == "cpu"]
     assert len(cpu) == 1 and cpu[0].available and cpu[0].name and cpu[0].workers >= 1
-
-
-def test_version_is_the_header_s():
-    numbers = re.findall(r"#define RAPT_VERSION_\w+ (\d+)", HEADER.read_text())
-    assert rapt.version() == rapt.__version__ == ".".join(numbers)

@@ -145,11 +145,11 @@ def run_suite(context, directory=RELEASE, leave_out=GPU_TESTS, emulator=(), prog
     return counts
 
 
-def run_pytest(context, *files):
+def run_pytest(context, *arguments):
     report = LOGS / f"{context.name}.xml"
     report.unlink(missing_ok=True)
     status = context.run(PYTHON, "-m", "pytest", "-q", "-rfEs", "-p", "no:cacheprovider",
-                         f"--junitxml={report}", *files, check=False,
+                         f"--junitxml={report}", *arguments, check=False,
                          PYTHONPATH=str(ROOT / "python"), PYTHONDONTWRITEBYTECODE="1",
                          RAPT_LIBRARY=str(RELEASE / "librapt.so"))
     if status not in (0, 1):
@@ -188,7 +188,7 @@ def step_stand_in(context):
 
 def step_python(context):
     """Every pytest file but those that build things, which are steps of their own."""
-    built = {"install_test.py", "planted_test.py"}
+    built = {"install_test.py", "planted_test.py", "wheel_test.py"}
     files = [path for path in sorted((ROOT / "tests").glob("*_test.py")) if path.name not in built]
     return run_pytest(context, *files)
 
@@ -327,6 +327,13 @@ def step_install(context):
     return run_pytest(context, ROOT / "tests" / "install_test.py")
 
 
+def step_wheel(context):
+    """From the release build's objects; in full mode also as pip builds a fresh clone."""
+    context.build("release", "rapt_python")
+    chosen = [] if context.mode == "full" else ["-k", "not fresh_clone"]
+    return run_pytest(context, *chosen, ROOT / "tests" / "wheel_test.py")
+
+
 @dataclass
 class Step:
     name: str
@@ -356,6 +363,8 @@ STEPS = [
     Step("fuzz", "libFuzzer on the C structs and the file reader", step_fuzz, needs_build=False),
     Step("coverage", "every line of the validation has a test", step_coverage, needs_build=False),
     Step("install", "find_package and pkg-config, shared and static", step_install),
+    Step("wheel", "the Python wheel: platform tag, contents, tests from an empty environment",
+         step_wheel),
     Step("ledger", "CUDA kernels against kernels/cuda/ledger.tsv: no register more, no new spill",
          step_ledger),
     Step("unit", "rapt_tests", step_unit, ALWAYS),
