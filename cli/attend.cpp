@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-// `rapt attend`: attention over the tensors of a file, into a file.
+// `rapt attend`: attention over the tensors of a file, and its gradients, into a file.
 #include <cstdio>
 #include <memory>
 
@@ -16,6 +16,7 @@ namespace {
 struct AttendOptions {
   Where where;
   std::string input;
+  std::string d_out;
   std::string output;
   std::vector<std::string> keys;
 };
@@ -28,17 +29,17 @@ void write_tensors(OutputFile& file, const std::vector<NamedTensor>& tensors) {
 }
 
 int run(const AttendOptions& options) {
-  FileProblem problem(options.input, options.keys);
+  FileProblem problem(options.input, options.keys, options.d_out);
   for (const std::string& name : problem.unused()) {
     std::fprintf(stderr, "rapt: note: tensor %s is not used\n", name.c_str());
   }
   const rapt_options library = options.where.options();
-  require_ok(
-      rapt_prepare(&Placed(problem.attention(), library, Part::shapes).attention(), &library));
+  prepare(problem, library);
   OutputFile output(options.output);  // a place that cannot be written is found before the work
   problem.make_outputs();
-  Placed placed(problem.attention(), library, Part::tensors);
+  Placed placed(problem, library, Part::tensors);
   placed.attend();
+  if (placed.gradient() != nullptr) placed.attend_backward();
   placed.download();
   write_tensors(output, problem.results());
   return kDone;
@@ -55,9 +56,10 @@ void add_attend(CLI::App& tool, int& exit) {
       ->required();
   command
       ->add_option("--output", options->output,
-                   "Receives out and lse; appears complete or not at all")
+                   "Receives out, lse and gradients; appears complete or not at all")
       ->type_name("FILE")
       ->required();
+  add_d_out(*command, options->d_out);
   add_where(*command, options->where);
   command->add_option("keys", options->keys, "What to compute, see below")->type_name("KEY=VALUE");
   command->footer(

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-// `rapt check`: attention over the tensors of a file, held against the float64 oracle.
+// `rapt check`: attention over the tensors of a file, and its gradients, held against the float64
+// oracle.
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <memory>
@@ -21,6 +23,7 @@ namespace {
 struct CheckOptions {
   Where where;
   std::string input;
+  std::string d_out;
   std::string json;
   int rows = 0;
   std::vector<std::string> keys;
@@ -28,28 +31,41 @@ struct CheckOptions {
 
 struct Result {
   std::string kernel;
-  double microseconds = 0;  // of the second run
+  double microseconds = 0;  // of that kernel's second run
   kit::Verdict verdict;
 };
+
+kit::Verdict judge(const FileProblem& problem, const CheckOptions& options) {
+  const kit::Sample sample{options.rows};
+  kit::Verdict verdict = kit::check(problem.attention(), sample);
+  const rapt_gradient* gradient = problem.gradient();
+  if (gradient == nullptr) return verdict;
+  const kit::Verdict of_gradient = kit::GradientTruth(*gradient, sample).judge(*gradient);
+  verdict.fail(of_gradient.sentence);
+  verdict.passed = verdict.passed && of_gradient.passed;
+  verdict.max_error = std::max(verdict.max_error, of_gradient.max_error);
+  verdict.ratio = std::max(verdict.ratio, of_gradient.ratio);
+  return verdict;
+}
 
 Result compute(FileProblem& problem, const CheckOptions& options) {
   Progress progress;
   const rapt_options library = options.where.options();
   Result result;
-  const Placed shapes(problem.attention(), library, Part::shapes);
-  result.kernel = explain(shapes.attention(), library).chosen;
-  require_ok(rapt_prepare(&shapes.attention(), &library));
+  result.kernel = prepare(problem, library);
   problem.make_outputs();
-  Placed placed(problem.attention(), library, Part::tensors);
+  Placed placed(problem, library, Part::tensors);
+  const auto run = placed.gradient() != nullptr ? &Placed::attend_backward : &Placed::attend;
   progress.show("computing");
   placed.attend();
+  if (placed.gradient() != nullptr) placed.attend_backward();
   const auto begin = std::chrono::steady_clock::now();
-  placed.attend();
+  (placed.*run)();
   const std::chrono::duration<double, std::micro> time = std::chrono::steady_clock::now() - begin;
   result.microseconds = time.count();
   placed.download();
   progress.show("computing the same in float64, to compare");
-  result.verdict = kit::check(problem.attention(), {options.rows});
+  result.verdict = judge(problem, options);
   return result;
 }
 
@@ -87,7 +103,7 @@ std::string as_json(const CheckOptions& options, const Result& result) {
 }
 
 int run(const CheckOptions& options) {
-  FileProblem problem(options.input, options.keys);
+  FileProblem problem(options.input, options.keys, options.d_out);
   const Result result = compute(problem, options);
   if (options.json != "-") print(problem.attention(), options, result);
   if (!options.json.empty()) write_text(options.json, as_json(options, result));
@@ -103,9 +119,12 @@ void add_check(CLI::App& tool, int& exit) {
   command->add_option("--input", options->input, "Tensors q, k, v, and those of features")
       ->type_name("FILE")
       ->required();
+  add_d_out(*command, options->d_out);
   command->add_option("--json", options->json, "Write the verdict as JSON; - is standard output")
       ->type_name("FILE");
-  command->add_option("--rows", options->rows, "Compare so many sampled queries a head [all]")
+  command
+      ->add_option("--rows", options->rows,
+                   "Compare so many sampled queries a head, and no sums over queries [all]")
       ->type_name("N")
       ->check(CLI::PositiveNumber);
   add_where(*command, options->where);

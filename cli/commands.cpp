@@ -24,6 +24,12 @@ void add_where(CLI::App& command, Where& where) {
       ->check(CLI::Range(1, 4096));
 }
 
+void add_d_out(CLI::App& command, std::string& path) {
+  command
+      .add_option("--d-out", path, "Holds d_out, as out: also dq, dk, dv and features' gradients")
+      ->type_name("FILE");
+}
+
 namespace {
 
 // `ask(text, capacity, needed)` is one of the library's two. Its first call answers the size, and

@@ -28,6 +28,9 @@ struct Where {
 };
 void add_where(CLI::App& command, Where& where);
 
+// The file that asks for gradients, of commands that read one.
+void add_d_out(CLI::App& command, std::string& path);
+
 // The kernel that would run, and those that would not.
 struct Explanation {
   struct Refused {

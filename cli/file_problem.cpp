@@ -49,12 +49,28 @@ kit::Case read_keys(const std::vector<std::string>& words, std::set<std::string>
   return keys;
 }
 
-Safetensors read_tensors(const std::string& path, const std::vector<std::byte>& bytes) {
-  Safetensors file = read_safetensors(bytes);
-  if (!file.error.empty()) {
-    throw Failure(kInvalidArgument, "input: " + path + " is no safetensors file: " + file.error);
+InputFile read_input(const char* field, const std::string& path) {
+  InputFile file{read_file(field, path), {}};
+  file.tensors = read_safetensors(file.bytes);
+  if (!file.tensors.error.empty()) {
+    throw Failure(kInvalidArgument, std::string(field) + ": " + path +
+                                        " is no safetensors file: " + file.tensors.error);
   }
   return file;
+}
+
+const NamedTensor& need(const InputFile& file, const std::string& name) {
+  const NamedTensor* tensor = file.tensors.find(name);
+  if (tensor == nullptr) throw Failure(kInvalidArgument, name + ": the file has no such tensor");
+  if (tensor->dtype == RAPT_NONE) {
+    throw Failure(kInvalidArgument,
+                  name + ": dtype is " + tensor->dtype_name + ", which rapt does not know");
+  }
+  if (tensor->shape.empty() || tensor->shape.size() > RAPT_MAX_RANK) {
+    throw Failure(kInvalidArgument, name + ": rank is " + std::to_string(tensor->shape.size()) +
+                                        ", wanted 1 to " + std::to_string(RAPT_MAX_RANK));
+  }
+  return *tensor;
 }
 
 void require_equal(const std::set<std::string>& given, const char* key, std::int64_t asked,
@@ -99,32 +115,19 @@ NamedTensor named(const char* name, const rapt_tensor& tensor, int skip) {
 
 }  // namespace
 
-FileProblem::FileProblem(const std::string& path, const std::vector<std::string>& words) {
+FileProblem::FileProblem(const std::string& path, const std::vector<std::string>& words,
+                         const std::string& d_out_path) {
   std::set<std::string> given;
   keys_ = read_keys(words, given);
   if (!given.contains("out_dtype")) keys_.out_dtype = RAPT_NONE;
-  bytes_ = read_file(path);
-  file_ = read_tensors(path, bytes_);
+  file_ = read_input("input", path);
   attention_.struct_size = sizeof attention_;
   take_offsets();
   take_rows();
   take_features();
   take_keys();
   check_sizes(keys_, given, attention_);
-}
-
-const NamedTensor& FileProblem::need(const std::string& name) const {
-  const NamedTensor* tensor = file_.find(name);
-  if (tensor == nullptr) throw Failure(kInvalidArgument, name + ": the file has no such tensor");
-  if (tensor->dtype == RAPT_NONE) {
-    throw Failure(kInvalidArgument,
-                  name + ": dtype is " + tensor->dtype_name + ", which rapt does not know");
-  }
-  if (tensor->shape.empty() || tensor->shape.size() > RAPT_MAX_RANK) {
-    throw Failure(kInvalidArgument, name + ": rank is " + std::to_string(tensor->shape.size()) +
-                                        ", wanted 1 to " + std::to_string(RAPT_MAX_RANK));
-  }
-  return *tensor;
+  if (!d_out_path.empty()) take_gradient(d_out_path);
 }
 
 // A file may begin a tensor at any byte; the library reads whole elements.
@@ -138,9 +141,10 @@ rapt_tensor FileProblem::view(const NamedTensor& tensor) {
                      tensor.shape.data());
 }
 
-// q, k or v: rank 3 is a batch of one, unless offsets make it ragged.
-rapt_tensor FileProblem::view_rows(const std::string& name) {
-  NamedTensor tensor = need(name);
+// q, k, v or d_out: rank 3 is a batch of one, unless offsets make it ragged.
+rapt_tensor FileProblem::view_rows(const InputFile& file, const std::string& name) {
+  NamedTensor tensor = need(file, name);
+  const std::size_t rank_of_q = need(file_, "q").shape.size();
   const std::size_t rank = tensor.shape.size();
   const bool ragged = attention_.ragged != nullptr;
   if (!is_float(tensor.dtype)) {
@@ -151,25 +155,25 @@ rapt_tensor FileProblem::view_rows(const std::string& name) {
     throw Failure(kInvalidArgument, name + ": rank is " + std::to_string(rank) + ", wanted " +
                                         (ragged ? "3, since offsets are given" : "3 or 4"));
   }
-  if (rank != need("q").shape.size()) {
+  if (rank != rank_of_q) {
     throw Failure(kInvalidArgument, name + ": rank is " + std::to_string(rank) + ", q has " +
-                                        std::to_string(need("q").shape.size()));
+                                        std::to_string(rank_of_q));
   }
   if (rank == 3 && !ragged) tensor.shape.insert(tensor.shape.begin(), 1);
   return view(tensor);
 }
 
 void FileProblem::take_offsets() {
-  if (file_.find("q_offsets") == nullptr && file_.find("kv_offsets") == nullptr) return;
-  ragged_ = {sizeof ragged_, view(need("q_offsets")), view(need("kv_offsets")), 0, 0};
+  if (!file_.tensors.find("q_offsets") && !file_.tensors.find("kv_offsets")) return;
+  ragged_ = {sizeof ragged_, view(need(file_, "q_offsets")), view(need(file_, "kv_offsets")), 0, 0};
   attention_.ragged = &ragged_;
 }
 
 void FileProblem::take_rows() {
   rapt_attention& a = attention_;
-  a.q = view_rows("q");
-  a.k = view_rows("k");
-  a.v = view_rows("v");
+  a.q = view_rows(file_, "q");
+  a.k = view_rows(file_, "k");
+  a.v = view_rows(file_, "v");
   std::int64_t shape[RAPT_MAX_RANK];
   std::copy(a.q.shape, a.q.shape + a.q.rank, shape);
   shape[a.q.rank - 1] = a.v.shape[a.v.rank - 1];
@@ -182,16 +186,16 @@ void FileProblem::take_rows() {
 }
 
 void FileProblem::take_features() {
-  if (file_.find("bias") != nullptr) {
-    bias_ = {sizeof bias_, view(need("bias"))};
+  if (file_.tensors.find("bias") != nullptr) {
+    bias_ = {sizeof bias_, view(need(file_, "bias"))};
     attention_.bias = &bias_;
   }
-  if (file_.find("slopes") != nullptr) {
-    alibi_ = {sizeof alibi_, view(need("slopes"))};
+  if (file_.tensors.find("slopes") != nullptr) {
+    alibi_ = {sizeof alibi_, view(need(file_, "slopes"))};
     attention_.alibi = &alibi_;
   }
-  if (file_.find("sinks") != nullptr) {
-    sinks_ = {sizeof sinks_, view(need("sinks"))};
+  if (file_.tensors.find("sinks") != nullptr) {
+    sinks_ = {sizeof sinks_, view(need(file_, "sinks"))};
     attention_.sinks = &sinks_;
   }
 }
@@ -208,13 +212,32 @@ void FileProblem::take_keys() {
   if (keys_.scale != 0) attention_.scale = &scale_;
 }
 
+void FileProblem::take_gradient(const std::string& d_out_path) {
+  d_out_file_ = read_input("d_out", d_out_path);
+  const auto like = [](const rapt_tensor& t, rapt_dtype dtype) {
+    return t.dtype == RAPT_NONE ? t : rapt_packed(nullptr, dtype, t.rank, t.shape);
+  };
+  rapt_gradient& g = gradient_;
+  g.struct_size = sizeof g;
+  g.forward = &attention_;
+  g.d_out = view_rows(d_out_file_, "d_out");
+  g.dq = like(attention_.q, attention_.q.dtype);
+  g.dk = like(attention_.k, attention_.k.dtype);
+  g.dv = like(attention_.v, attention_.v.dtype);
+  g.d_bias = like(bias_.bias, RAPT_FP32);
+  g.d_sinks = like(sinks_.sinks, RAPT_FP32);
+  g.d_slopes = like(alibi_.slopes, RAPT_FP32);
+}
+
 std::byte* FileProblem::allocate(std::size_t bytes) {
   memory_.push_back(std::make_unique_for_overwrite<std::byte[]>(bytes));
   return memory_.back().get();
 }
 
 void FileProblem::make_outputs() {
-  for (rapt_tensor* tensor : {&attention_.out, &attention_.lse}) {
+  rapt_gradient& g = gradient_;
+  for (rapt_tensor* tensor : {&attention_.out, &attention_.lse, &g.dq, &g.dk, &g.dv, &g.d_bias,
+                              &g.d_sinks, &g.d_slopes}) {
     if (tensor->dtype == RAPT_NONE) continue;
     tensor->data = allocate(bytes_of(*tensor));
     std::memset(tensor->data, 0xFF, bytes_of(*tensor));  // NaN in every floating-point type
@@ -222,18 +245,31 @@ void FileProblem::make_outputs() {
 }
 
 std::vector<NamedTensor> FileProblem::results() const {
-  const bool one_sequence = need("q").shape.size() == 3 && attention_.ragged == nullptr;
+  const bool one_sequence = need(file_, "q").shape.size() == 3 && attention_.ragged == nullptr;
+  std::vector<NamedTensor> results;
+  const auto add = [&results](const char* name, const rapt_tensor& tensor, int skip) {
+    if (tensor.dtype != RAPT_NONE) results.push_back(named(name, tensor, skip));
+  };
   const int skip = one_sequence ? 1 : 0;
-  std::vector<NamedTensor> results = {named("out", attention_.out, skip)};
-  if (keys_.lse) results.push_back(named("lse", attention_.lse, skip));
+  const rapt_gradient& g = gradient_;
+  add("out", attention_.out, skip);
+  add("lse", attention_.lse, skip);
+  add("dq", g.dq, skip);
+  add("dk", g.dk, skip);
+  add("dv", g.dv, skip);
+  add("d_bias", g.d_bias, 0);
+  add("d_sinks", g.d_sinks, 0);
+  add("d_slopes", g.d_slopes, 0);
   return results;
 }
 
 std::vector<std::string> FileProblem::unused() const {
   std::vector<std::string> names;
-  for (const NamedTensor& tensor : file_.tensors) {
+  for (const NamedTensor& tensor : file_.tensors.tensors) {
     const auto* known = std::find(std::begin(kTensors), std::end(kTensors), tensor.name);
-    if (known == std::end(kTensors)) names.push_back(tensor.name);
+    // d_out may come from the same file.
+    const bool used = known != std::end(kTensors) || (tensor.name == "d_out" && gradient());
+    if (!used) names.push_back(tensor.name);
   }
   return names;
 }

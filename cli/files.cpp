@@ -17,8 +17,9 @@
 namespace rapt::cli {
 namespace {
 
-[[noreturn]] void fail_reading(const std::string& path) {
-  throw Failure(kInvalidArgument, "input: cannot read " + path + ": " + std::strerror(errno));
+[[noreturn]] void fail_reading(const char* field, const std::string& path) {
+  throw Failure(kInvalidArgument,
+                std::string(field) + ": cannot read " + path + ": " + std::strerror(errno));
 }
 
 // Closes at the end of the scope.
@@ -40,17 +41,17 @@ mode_t usual_mode() {
 
 }  // namespace
 
-std::vector<std::byte> read_file(const std::string& path) {
+std::vector<std::byte> read_file(const char* field, const std::string& path) {
   const Descriptor file{open(path.c_str(), O_RDONLY | O_CLOEXEC)};
   struct stat about{};
-  if (file.number < 0 || fstat(file.number, &about) != 0) fail_reading(path);
+  if (file.number < 0 || fstat(file.number, &about) != 0) fail_reading(field, path);
   std::vector<std::byte> bytes(S_ISREG(about.st_mode) ? static_cast<std::size_t>(about.st_size) + 1
                                                       : kChunk);
   std::size_t length = 0;
   for (;;) {
     const ssize_t got = read(file.number, bytes.data() + length, bytes.size() - length);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) fail_reading(path);
+    if (got < 0) fail_reading(field, path);
     if (got == 0) break;
     length += static_cast<std::size_t>(got);
     if (length == bytes.size()) bytes.resize(2 * length);

@@ -9,8 +9,9 @@
 
 namespace rapt::cli {
 
-// The bytes of a file; throws invalid_argument where it cannot be read.
-std::vector<std::byte> read_file(const std::string& path);
+// The bytes of a file; throws invalid_argument, in a sentence that begins with `field`, where it
+// cannot be read.
+std::vector<std::byte> read_file(const char* field, const std::string& path);
 
 // Writes to a private file beside `path`, which commit() gives its name; without commit() nothing
 // is left. Throws invalid_argument where the place cannot be written.

@@ -93,7 +93,9 @@ std::string file_grammar() {
   bias             optional: added to scores, [batch or 1, heads or 1, queries or 1, keys]
   slopes           optional: ALiBi, F32 [heads] or [batch, heads]
   sinks            optional: learned logits that join the denominator, F32 [heads]
-Other tensors are named in a note and not used.
+Other tensors are named in a note and not used. The file of --d-out holds
+  d_out            as out: gradients of sum(out * d_out) are dq, dk, dv, and d_bias, d_slopes and
+                   d_sinks where the feature is on
 
 Keys, each as key=value:
   mask=full|causal|band     which keys a query sees [full]

@@ -309,6 +309,101 @@ def test_check_judges_the_real_file():
     assert "verdict  correct" in rapt("check", "--input", REAL_FILE, "--rows", 4).stdout
 
 
+# ---- gradients of files
+
+def gradients(q, k, v, d_out, bias, sinks, slopes):
+    """Of sum(out * d_out), each head by itself, in float64; bias is [heads, queries, keys]."""
+    q, k, v, d_out = (np.asarray(x, np.float64).swapaxes(0, 1) for x in (q, k, v, d_out))
+    scale = q.shape[-1]**-0.5
+    i, j = np.arange(q.shape[1])[:, None], np.arange(k.shape[1])
+    distance = np.abs(i + k.shape[1] - q.shape[1] - j)
+    scores = scale * q @ k.swapaxes(1, 2) + bias - slopes[:, None, None] * distance
+    sums = np.exp(scores).sum(-1, keepdims=True) + np.exp(sinks)[:, None, None]
+    p, p_sink = np.exp(scores) / sums, np.exp(sinks)[:, None] / sums[..., 0]
+    dp = d_out @ v.swapaxes(1, 2)
+    delta = (p * dp).sum(-1)
+    ds = p * (dp - delta[..., None])
+    rows = (scale * ds @ k, scale * ds.swapaxes(1, 2) @ q, p.swapaxes(1, 2) @ d_out)
+    return (*(x.swapaxes(0, 1) for x in rows), ds, -(p_sink * delta).sum(-1),
+            -(ds * distance).sum((1, 2)))
+
+
+def test_attend_answers_gradients_of_all_that_the_file_holds(tmp_path):
+    random = np.random.default_rng(5)
+    tensors = random_qkv()
+    features = {"bias": random.standard_normal((1, 3, 5, 7)).astype(np.float32),
+                "sinks": random.standard_normal(3).astype(np.float32),
+                "slopes": random.random(3).astype(np.float32)}
+    d_out = random.standard_normal((2, 5, 3, 8)).astype(np.float32)
+    source = write_tensors(tmp_path / "in.safetensors", {**tensors, **features})
+    second = write_tensors(tmp_path / "d_out.safetensors", {"d_out": d_out})
+    target = tmp_path / "out.safetensors"
+    rapt("attend", "--input", source, "--d-out", second, "--output", target)
+    found = read_tensors(target)
+    both = [gradients(*(tensors[name][b] for name in "qkv"), d_out[b], features["bias"][0],
+                      features["sinks"], features["slopes"]) for b in range(2)]
+    wanted = [np.stack(parts) for parts in zip(*both)]
+    wanted[3:] = [wanted[3].sum(0)[None], wanted[4].sum(0), wanted[5].sum(0)]
+    names = ["dq", "dk", "dv", "d_bias", "d_sinks", "d_slopes"]
+    assert list(found) == ["out", "lse", *names]
+    for name, right in zip(names, wanted):
+        assert found[name].shape == right.shape and found[name].dtype == np.float32
+        np.testing.assert_allclose(found[name], right, atol=1e-5)
+
+
+def test_gradients_of_one_sequence_from_one_file(tmp_path):
+    tensors = random_qkv((5, 2, 16), kv_len=8, dtype=np.float16)
+    tensors["d_out"] = np.ones((5, 2, 16), np.float16)
+    source = write_tensors(tmp_path / "in.safetensors", tensors, crooked=True)
+    target = tmp_path / "out.safetensors"
+    done = rapt("attend", "--input", source, "--d-out", source, "--output", target)
+    assert "note" not in done.stderr
+    zeros = np.zeros(2)
+    right = gradients(*(tensors[name] for name in ("q", "k", "v", "d_out")), np.zeros((2, 5, 8)),
+                      zeros - np.inf, zeros)
+    found = read_tensors(target)
+    assert set(found) == {"out", "lse", "dq", "dk", "dv"}
+    for name, wanted in zip(("dq", "dk", "dv"), right):
+        assert found[name].shape == wanted.shape and found[name].dtype == np.float16
+        np.testing.assert_allclose(found[name].astype(np.float64), wanted, atol=4e-3)
+    assert "tensor d_out is not used" in rapt("attend", "--input", source, "--output", target).stderr
+
+
+def test_check_judges_gradients(tmp_path):
+    tensors = random_qkv((40, 2, 16), kv_len=50)
+    tensors["d_out"] = random_qkv((40, 2, 16))["k"].repeat(6, 0)[:40]
+    source = write_tensors(tmp_path / "in.safetensors", tensors)
+    words = ("check", "--input", source, "--d-out", source, "mask=causal", "softcap=2")
+    report = json.loads(rapt(*words, "--json", "-").stdout)
+    assert report["passed"] is True and 0 < report["error"] < 1e-4
+    assert report["kernel"].endswith("backward") and report["time_us"] > 0
+    assert json.loads(rapt(*words, "--rows", 3, "--json", "-").stdout)["passed"] is True
+
+
+def test_bad_gradients_exit_3_and_leave_nothing(tmp_path):
+    good = random_qkv()
+    source = write_tensors(tmp_path / "in", good)
+    d_out = np.zeros((2, 5, 3, 8), np.float32)
+    text = tmp_path / "text"
+    text.write_text("this is no such file")
+    inputs = [(tmp_path / "missing", "d_out: cannot read"), (text, "d_out: "),
+              (source, "d_out: the file has no such tensor")]
+    for name, wrong, words in (("short", d_out[:, :4], "d_out: "), ("rank", d_out[0], "d_out: rank"),
+                               ("half", d_out.astype(np.float16), "d_out: dtype"),
+                               ("int", d_out.astype(np.int32), "d_out: dtype is I32")):
+        inputs.append((write_tensors(tmp_path / name, {"d_out": wrong}), words))
+    target = tmp_path / "out"
+    for path, words in inputs:
+        for command in (("attend", "--output", target), ("check",)):
+            error = rapt(*command, "--input", source, "--d-out", path, code=INVALID).stderr
+            assert error.startswith(f"rapt: {words}"), (path, error)
+        assert not target.exists()
+    whole = write_tensors(tmp_path / "whole", {"d_out": d_out})
+    error = rapt("attend", "--input", source, "--d-out", whole, "--output", target, "lse=0",
+                 code=INVALID).stderr
+    assert error.startswith("rapt: lse: ") and not target.exists()
+
+
 # ---- verify and bench
 
 def test_verify_reports(tmp_path):

@@ -113,6 +113,18 @@ TEST(DeviceProblem, GradientsAreOnTheDeviceToo) {
   }
 }
 
+TEST(DeviceProblem, StorageOfAGradientHoldsAllOfItsTensors) {
+  const Workload workload(case_of("direction=backward bias=fp32 sinks=1 alibi=head"));
+  const rapt_gradient& g = workload.host_gradient();
+  const DeviceProblem device(*g.forward, storage_of(g), Place::stand_in);
+  const rapt_gradient moved = device.moved(g);
+  EXPECT_EQ(moved.forward, &device.attention());
+  for (const rapt_tensor* t : {&moved.d_out, &moved.dq, &moved.dk, &moved.dv, &moved.d_bias,
+                               &moved.d_sinks, &moved.d_slopes, &moved.forward->q}) {
+    EXPECT_NE(t->data, nullptr);
+  }
+}
+
 TEST(DeviceProblem, ShapesAloneNeedNoDevice) {
   const Workload workload(case_of("page_size=16 kv_lens=3,5 alibi=head"), Contents::none,
                           Place::cuda);

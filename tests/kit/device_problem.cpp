@@ -2,6 +2,8 @@
 // The one list of a problem's tensors, and their copies.
 #include "kit/device_problem.h"
 
+#include <array>
+
 namespace rapt::kit {
 namespace {
 
@@ -19,6 +21,15 @@ std::size_t bytes_spanned(const rapt_tensor& view) {
     last += (view.shape[d] - 1) * view.strides[d];
   }
   return static_cast<std::size_t>(last + 1) * rapt_dtype_bytes(view.dtype);
+}
+
+void add_storage(const rapt_tensor& view, Storage& storage) {
+  if (view.dtype == RAPT_NONE || view.data == nullptr) return;
+  storage.emplace_back(static_cast<std::byte*>(view.data), bytes_spanned(view));
+}
+
+std::array<rapt_tensor*, 7> tensors_of(rapt_gradient& g) {
+  return {&g.d_out, &g.dq, &g.dk, &g.dv, &g.d_bias, &g.d_sinks, &g.d_slopes};
 }
 
 }  // namespace
@@ -49,10 +60,14 @@ std::vector<rapt_tensor*> ProblemCopy::tensors() {
 Storage storage_of(const rapt_attention& problem) {
   ProblemCopy copy(problem);
   Storage storage;
-  for (const rapt_tensor* t : copy.tensors()) {
-    if (t->dtype == RAPT_NONE || t->data == nullptr) continue;
-    storage.emplace_back(static_cast<std::byte*>(t->data), bytes_spanned(*t));
-  }
+  for (const rapt_tensor* t : copy.tensors()) add_storage(*t, storage);
+  return storage;
+}
+
+Storage storage_of(const rapt_gradient& gradient) {
+  rapt_gradient copy = gradient;
+  Storage storage = storage_of(*gradient.forward);
+  for (const rapt_tensor* t : tensors_of(copy)) add_storage(*t, storage);
   return storage;
 }
 
@@ -77,6 +92,13 @@ rapt_tensor DeviceProblem::moved(const rapt_tensor& host) const {
     view.data = static_cast<std::byte*>(m.device.data()) + (data - m.host.data());
   }
   return view;
+}
+
+rapt_gradient DeviceProblem::moved(const rapt_gradient& host) const {
+  rapt_gradient gradient = host;
+  gradient.forward = &attention();
+  for (rapt_tensor* t : tensors_of(gradient)) *t = moved(*t);
+  return gradient;
 }
 
 // A copy may still be under way when it returns, and streams that do not wait for it would read old

@@ -15,6 +15,8 @@ using Storage = std::vector<std::span<std::byte>>;
 
 // The memory from the first to the last element of every tensor of a problem.
 Storage storage_of(const rapt_attention& problem);
+// With those of its gradient.
+Storage storage_of(const rapt_gradient& gradient);
 
 // A problem with groups of its own, whose tensors may be changed.
 class ProblemCopy {
@@ -52,6 +54,8 @@ class DeviceProblem {
   [[nodiscard]] const rapt_attention& attention() const { return copy_.attention(); }
   // Any other view of the storage, on the device.
   [[nodiscard]] rapt_tensor moved(const rapt_tensor& host) const;
+  // The gradient of the problem here, of views of the storage.
+  [[nodiscard]] rapt_gradient moved(const rapt_gradient& host) const;
 
   // One of the storage's spans, or all of them.
   void upload(std::span<const std::byte> host);

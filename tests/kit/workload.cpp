@@ -43,7 +43,7 @@ struct Workload::Memory : Tensors {
     inputs_hash = hash_inputs();
     if (place == Place::host) return;
     device.emplace(attention, contents == Contents::values ? storage() : Storage{}, place);
-    if (c.direction == "backward") make_device_gradient();
+    if (c.direction == "backward") device_gradient = device->moved(gradient);
   }
 
   // ---- the C structs
@@ -124,14 +124,6 @@ struct Workload::Memory : Tensors {
     for (Tensor* t : inputs()) all.emplace_back(t->bytes);
     for (Tensor* t : outputs()) all.emplace_back(t->bytes);
     return all;
-  }
-
-  void make_device_gradient() {
-    rapt_gradient& g = device_gradient = gradient;
-    g.forward = &device->attention();
-    for (rapt_tensor* t : {&g.d_out, &g.dq, &g.dk, &g.dv, &g.d_bias, &g.d_sinks, &g.d_slopes}) {
-      *t = device->moved(*t);
-    }
   }
 
   // ---- what a call may have touched
