@@ -40,25 +40,9 @@ if(RAPT_TESTS)
   enable_testing()
   add_test(NAME rapt_tests COMMAND rapt_tests)
 
-  # A driver of our own, and what is tested over it. Linked, so that whoever opens libcuda.so.1
-  # later finds this one.
-  set(stand_in ${PROJECT_SOURCE_DIR}/tests/device)
-  add_library(rapt_stand_in_driver SHARED tests/device/libcuda.cpp)
-  target_include_directories(rapt_stand_in_driver
-    PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include
-    INTERFACE ${stand_in})
-  target_link_libraries(rapt_stand_in_driver PRIVATE rapt_settings)
-  set_target_properties(rapt_stand_in_driver PROPERTIES
-    OUTPUT_NAME cuda SOVERSION 1 LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/stand_in)
-  file(GLOB device_test_sources CONFIGURE_DEPENDS tests/device/*_test.cpp)
-  add_executable(rapt_device_tests
-    ${device_test_sources} tests/device/watch.cpp tests/allocations.cpp)
-  target_link_libraries(rapt_device_tests PRIVATE rapt_settings rapt_kit rapt_objects
-    rapt_stand_in_driver GTest::gtest_main)
-  target_compile_options(rapt_device_tests PRIVATE $<$<CONFIG:Release>:-O1>)
-  # RPATH, not RUNPATH: a real libcuda on LD_LIBRARY_PATH must not come first.
-  target_link_options(rapt_device_tests PRIVATE LINKER:--disable-new-dtags)
-  add_test(NAME rapt_device_tests COMMAND rapt_device_tests)
+  if(NOT CMAKE_CROSSCOMPILING)
+    include(cmake/stand_in.cmake)
+  endif()
 endif()
 
 if(RAPT_FUZZ)

@@ -155,7 +155,7 @@ TEST(CpuDispatch, RaptThreadsIsAWholeNumberOrRefused) {
 
 TEST(CpuBackend, IsInTheRegistry) {
   EXPECT_EQ(backends().back(), &backend()) << "behind every accelerator";
-  EXPECT_EQ(backend().name(), "cpu");
+  EXPECT_STREQ(backend().name(), "cpu");
 }
 
 TEST(CpuBackend, DescribesItsDevice) {

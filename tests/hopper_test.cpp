@@ -135,20 +135,21 @@ class HopperMaps : public ::testing::Test {
     p_.out = {&memory_[3], 300 * 8 * 64, 8 * 64, 64};
   }
 
-  HopperParams params() {
+  // Of the problem as it now stands.
+  const HopperParams& params() {
     DriverApi api = test::pretend();
     api.tensor_map_encode_tiled = record;
     const Driver driver(api);
     ForwardConfig config;
     EXPECT_TRUE(configure_forward(ForwardKind::hopper, p_, p_.q_len, {232448, 132}, &config));
-    HopperParams params = {};
-    params.forward.batch = static_cast<int>(p_.batch);
-    params.forward.kv_heads = static_cast<int>(p_.kv_heads);
-    params.forward.splits = params.forward.value_chunks = 1;
-    params.forward.tiles = 10;
-    EXPECT_TRUE(set_hopper_params(driver, p_, config, 132, params).ok());
+    params_ = {};
+    params_.forward.batch = static_cast<int>(p_.batch);
+    params_.forward.kv_heads = static_cast<int>(p_.kv_heads);
+    params_.forward.splits = params_.forward.value_chunks = 1;
+    params_.forward.tiles = 10;
+    EXPECT_TRUE(set_hopper_params(driver, p_, config, 132, params_).ok());
     block_kv_ = config.block_kv;
-    return params;
+    return params_;
   }
 
   static void expect(const TiledTensor& t, const std::vector<std::uint64_t>& shape,
@@ -165,10 +166,13 @@ class HopperMaps : public ::testing::Test {
   Problem p_;
   char memory_[4] = {};
   int block_kv_ = 0;
+
+ private:
+  HopperParams params_ = {};
 };
 
 TEST_F(HopperMaps, OfDenseTensors) {
-  const HopperParams params = this->params();
+  const HopperParams& params = this->params();
   ASSERT_EQ(encoded.size(), 4U);
   expect(encoded[0], {128, 4, 300, 2, 2}, {256, 2048, 1024, 614400}, {64, 4, 16, 1, 1});
   expect(encoded[1], {64, 4, 300, 2, 2}, {128, 1024, 512, 307200}, {64, 4, 4, 1, 1});
@@ -205,7 +209,7 @@ TEST_F(HopperMaps, OfPages) {
 // Three heads do not divide 64 rows: chunks are copied instead.
 TEST_F(HopperMaps, OfQueriesOnlyWhereBoxesAreWholeTokens) {
   p_.q_heads = 6;
-  const HopperParams params = this->params();
+  const HopperParams& params = this->params();
   EXPECT_EQ(encoded.size(), 2U);
   EXPECT_EQ(params.q_box, 0);
   EXPECT_EQ(params.out_box, 0);

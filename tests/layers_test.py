@@ -28,13 +28,15 @@ ROOMS = {
     "src/backend/*": {"include/rapt", NOUNS},
     NOUNS: {"include/rapt"},
     "tests/kit": {"include/rapt"},
+    "tests/emulator": {"src/backend/cpu"},
     "tests/consumer": {"include/rapt"},
     "bench": {"include/rapt", "tests/kit"},
     "cli": {"include/rapt", "tests/kit", "bench"},
     "examples": {"include/rapt"},
     "fuzz": {"include/rapt", "tests/kit", "cli"},
     "tests": {"include/rapt", NOUNS, "src/api", "src/plan", "src/backend/*", "src/backend/cpu",
-              "src/backend/cuda", "kernels/cuda", "tests/kit", "cli", "bench"},
+              "src/backend/cuda", "kernels/cuda", "tests/kit", "tests/emulator", "cli",
+              "bench"},
 }
 SEARCH = ("include", "src", "tests", ".")  # where an #include "..." is looked for, in this order
 
@@ -43,6 +45,7 @@ SYSTEM = re.compile(r"[a-z_0-9]+(\.h)?|sys/[a-z_]+\.h")
 INTRINSICS = {"immintrin.h", "arm_neon.h", "cpuid.h"}
 OUTSIDE = {
     "tests/kit": ("nlohmann/",),
+    "tests/emulator": ("boost/context/",),
     "bench": ("nlohmann/",),
     "cli": ("nlohmann/", "CLI/"),
     "fuzz": (),

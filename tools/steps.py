@@ -21,6 +21,7 @@ ISA_PROBLEMS = {"ci": 1_000, "full": 5_000}
 FUZZ_SECONDS = {"ci": 12, "full": 120}
 SANITIZER_PROBLEMS = 200
 NEON_PROBLEMS = 200
+EMULATED_PROBLEMS = {"ci": 100, "full": 2_000}  # a second each, most of it the compiler's
 
 # What the processor must have for each instruction set, in the words of /proc/cpuinfo.
 ISAS = {
@@ -45,6 +46,10 @@ NOT_UNDER_QEMU = (f"{NOT_QUICK}:*Fork*:*DeathTest*:EnvironmentTest.*:CubinCacheT
                   "BackwardRepeat.*")
 # The tests whose subject the validation is: all of its lines are theirs to reach.
 OF_VALIDATION = "Validate*:Options.*:Plan.*"
+# By architecture: every case on every kernel where all kernels are, then what older GPUs take.
+EMULATED_TESTS = {"90": "Gpu/GpuCase.IsRightOnEvery*:*GpuIndices*:*GpuVerbs*",
+                  "80": "Gpu/GpuCase.IsRight/*", "75": "Gpu/GpuCase.IsRight/*"}
+NOT_EMULATED = "*Graph*"  # the stand-in driver captures nothing
 CXX_FILES = ("*.h", "*.cuh", "*.hpp", "*.c", "*.cpp")
 CXX_ROOMS = ("include", "src", "kernels", "cli", "bench", "tests", "fuzz", "examples")
 
@@ -157,11 +162,11 @@ def run_pytest(context, *arguments):
     return count_junit(report)
 
 
-def verify(context, count, directory=RELEASE, emulator=(), **environment):
+def verify(context, count, directory=RELEASE, emulator=(), backend="cpu", **environment):
     """Random problems against the oracle: one check, whose report is the result."""
     report = LOGS / f"{context.name}-verify.json"
-    context.run(*emulator, directory / "rapt", "verify", "--count", count, "--seed", SEED,
-                "--json", report, **environment)
+    context.run(*emulator, directory / "rapt", "verify", "--backend", backend,
+                "--count", count, "--seed", SEED, "--json", report, **environment)
     found = json.loads(report.read_text())
     if found["passed"] != count:
         raise StepFailed(f"verify passed {found['passed']} problems of {count}")
@@ -184,6 +189,23 @@ def step_stand_in(context):
         counts.add(run_suite(context, program="rapt_device_tests", RAPT_STAND_IN_ARCH=arch,
                              RAPT_CACHE_DIR=str(BUILD / "stand-in-cache")))
     return counts
+
+
+def step_emulator(context):
+    """The GPU's tests on an emulated GPU (tests/emulator)."""
+    programs = RELEASE / "emulated"
+    for name in ("rapt", "rapt_tests", "librapt.so.0"):
+        # Not a link by name: NVRTC is looked for from where a program really is.
+        (programs / name).unlink(missing_ok=True)
+        os.link((RELEASE / name).resolve(), programs / name)
+    environment = {"LD_LIBRARY_PATH": str(RELEASE / "stand_in"),
+                   "RAPT_CACHE_DIR": str(RELEASE / "emulated" / "cache")}
+    counts = Counts()
+    for arch, tests in EMULATED_TESTS.items():
+        counts.add(run_suite(context, programs, NOT_EMULATED, only=tests,
+                             RAPT_STAND_IN_ARCH=arch, **environment))
+    return counts.add(verify(context, EMULATED_PROBLEMS[context.mode], programs,
+                             backend="cuda", RAPT_STAND_IN_ARCH="90", **environment))
 
 
 def step_python(context):
@@ -356,6 +378,7 @@ STEPS = [
     Step("ubsan", "UndefinedBehaviorSanitizer: quick suite", make_sanitizer_step("ubsan"),
          needs_build=False),
     Step("tidy", "clang-tidy", step_tidy),
+    Step("emulator", "the CUDA kernels on an emulated GPU", step_emulator),
     Step("planted", "planted bugs are found, and reproduced", step_planted),
     Step("verify", "random problems against the float64 oracle", step_verify, ALWAYS),
     *[Step(f"isa-{isa}", f"suite and random problems on {isa}", make_isa_step(isa))

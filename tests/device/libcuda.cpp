@@ -1,12 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-// The functions of libcuda that rapt binds, by their names in the library.
+// The functions of libcuda that rapt and its tests' kit bind, by their names in the library.
 #include "libcuda.h"
+
+#include <dlfcn.h>
+#include <elf.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
+#include <mutex>
+#include <string>
 
+#include "../emulator/guarded_memory.h"
+#include "../emulator/machine.h"
+#include "../emulator/tensor_map.h"
 #include "backend/cuda/driver_api.h"
 
 using namespace rapt::cuda;  // cuda.h has these names in no namespace
@@ -19,7 +30,40 @@ struct Counts {
 Counts counts;
 
 // What handles point at.
-char context, library, kernel, event, captured;
+char context, stream, event, captured;
+
+constexpr CUresult kInvalidValue = 1, kLaunchFailed = 719, kNotSupported = 801;
+
+// A kernel of the emulator's compiler, or one for real GPUs, which has no entry.
+struct Kernel {
+  std::string name;
+  rapt::emulator::Entry entry = nullptr;
+  std::size_t most_shared_bytes = 48 << 10;  // without an attribute that says more
+};
+
+// In a file that stays open: dlopen knows libraries by their paths, here a descriptor's number.
+struct Library {
+  int file = -1;
+  void* handle = nullptr;
+  std::map<std::string, Kernel> kernels;
+
+  bool open(const void* image, std::size_t bytes) {
+    file = memfd_create("kernel", MFD_CLOEXEC);
+    if (file < 0 || write(file, image, bytes) != static_cast<ssize_t>(bytes)) return false;
+    const std::string path = "/proc/self/fd/" + std::to_string(file);
+    handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (handle == nullptr) std::fprintf(stderr, "emulated GPU: %s\n", dlerror());
+    return handle != nullptr;
+  }
+
+  Library() = default;
+  Library(const Library&) = delete;
+  Library& operator=(const Library&) = delete;
+  ~Library() {
+    if (handle != nullptr) dlclose(handle);
+    if (file >= 0) close(file);
+  }
+};
 
 thread_local CUcontext current;
 CUcontext primary() { return reinterpret_cast<CUcontext>(&context); }
@@ -36,17 +80,41 @@ int shared_bytes(int arch) {
   return (arch >= 90 ? 227 : arch >= 80 ? 163 : arch >= 75 ? 64 : 96) * kKiB;
 }
 
+// Ends at a page that nobody may touch, as far as alignment allows, and begins as garbage.
 CUresult allocate(void** memory, std::size_t bytes) {
   ++counts.memory;
-  constexpr std::size_t kAlignment = 256;
-  *memory = std::aligned_alloc(kAlignment, (bytes / kAlignment + 1) * kAlignment);
-  return *memory == nullptr ? kOutOfMemory : kSuccess;
+  *memory = rapt::emulator::allocate_guarded(bytes, 256);
+  if (*memory == nullptr) return kOutOfMemory;
+  std::memset(*memory, 0xff, bytes);
+  return kSuccess;
 }
 
 CUresult release(void* memory) {
   ++counts.memory;
-  std::free(memory);
+  rapt::emulator::release_guarded(memory);
   return kSuccess;
+}
+
+// The bytes of a library that the emulator's compiler made; 0 of a cubin.
+std::size_t bytes_of_library(const void* image) {
+  Elf64_Ehdr header;
+  std::memcpy(&header, image, sizeof header);
+  constexpr Elf64_Half kCuda = 190;
+  if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_machine == kCuda) return 0;
+  return header.e_shoff + std::size_t{header.e_shentsize} * header.e_shnum;
+}
+
+CUresult run(const CUlaunchConfig& launch, const Kernel& kernel, void** parameters) {
+  if (launch.shared_bytes > kernel.most_shared_bytes) return kInvalidValue;
+  const std::string error = rapt::emulator::run({kernel.name,
+                                                 kernel.entry,
+                                                 {launch.grid_x, launch.grid_y, launch.grid_z},
+                                                 {launch.block_x, launch.block_y, launch.block_z},
+                                                 launch.shared_bytes,
+                                                 parameters});
+  if (error.empty()) return kSuccess;
+  std::fprintf(stderr, "emulated GPU: %s\n", error.c_str());
+  return kLaunchFailed;
 }
 
 }  // namespace
@@ -69,6 +137,9 @@ CUresult cuGetExportTable(const void** table, const void*) {
 }
 CUresult cuGetErrorName(CUresult, const char** name) {
   return *name = "CUDA_ERROR_UNKNOWN", kSuccess;
+}
+CUresult cuGetErrorString(CUresult, const char** text) {
+  return *text = "the stand-in refuses", kSuccess;
 }
 
 CUresult cuDeviceGetCount(int* count) {
@@ -108,21 +179,40 @@ CUresult cuStreamIsCapturing(CUstream stream, int* status) {
 }
 CUresult cuStreamSynchronize(CUstream) { return ++counts.waits, kSuccess; }
 
-CUresult cuLibraryLoadData(CUlibrary* made, const void*, int*, void**, unsigned, int*, void**,
+CUresult cuLibraryLoadData(CUlibrary* made, const void* image, int*, void**, unsigned, int*, void**,
                            unsigned) {
   ++counts.loads;
-  *made = reinterpret_cast<CUlibrary>(&library);
+  auto* library = new Library;
+  *made = reinterpret_cast<CUlibrary>(library);
+  const std::size_t bytes = bytes_of_library(image);
+  return bytes == 0 || library->open(image, bytes) ? kSuccess : kInvalidValue;
+}
+CUresult cuLibraryUnload(CUlibrary handle) {
+  delete reinterpret_cast<Library*>(handle);
   return kSuccess;
 }
-CUresult cuLibraryUnload(CUlibrary) { return kSuccess; }
-CUresult cuLibraryGetKernel(CUkernel* found, CUlibrary, const char*) {
+CUresult cuLibraryGetKernel(CUkernel* found, CUlibrary handle, const char* name) {
+  auto& library = *reinterpret_cast<Library*>(handle);
+  Kernel& kernel = library.kernels[name];
+  kernel.name = name;
+  if (library.handle != nullptr) {
+    const std::string symbol = std::string("rapt_emulated_") + name;
+    kernel.entry = reinterpret_cast<rapt::emulator::Entry>(dlsym(library.handle, symbol.c_str()));
+    if (kernel.entry == nullptr) return kInvalidValue;
+  }
   return *found = reinterpret_cast<CUkernel>(&kernel), kSuccess;
 }
-CUresult cuKernelSetAttribute(int, int, CUkernel, CUdevice) {
-  return ++counts.attributes, kSuccess;
+CUresult cuKernelSetAttribute(int which, int value, CUkernel handle, CUdevice) {
+  ++counts.attributes;
+  auto& kernel = *reinterpret_cast<Kernel*>(handle);
+  if (which == kMaxDynamicSharedBytes) kernel.most_shared_bytes = static_cast<std::size_t>(value);
+  return kSuccess;
 }
-CUresult cuLaunchKernelEx(const CUlaunchConfig*, CUkernel, void**, void**) {
-  return ++counts.launches, kSuccess;
+CUresult cuLaunchKernelEx(const CUlaunchConfig* launch, CUkernel handle, void** parameters,
+                          void**) {
+  ++counts.launches;
+  const auto& kernel = *reinterpret_cast<const Kernel*>(handle);
+  return kernel.entry == nullptr ? kSuccess : run(*launch, kernel, parameters);
 }
 
 CUresult cuMemAlloc_v2(void** memory, std::size_t bytes) { return allocate(memory, bytes); }
@@ -157,9 +247,73 @@ CUresult cuEventElapsedTime(float* milliseconds, CUevent, CUevent) {
   return *milliseconds = 0, kSuccess;
 }
 
-CUresult cuTensorMapEncodeTiled(CUtensorMap* map, int, std::uint32_t, void*, const std::uint64_t*,
-                                const std::uint64_t*, const std::uint32_t*, const std::uint32_t*,
-                                int, int, int, int) {
-  return *map = {}, kSuccess;
+CUresult cuTensorMapEncodeTiled(CUtensorMap* made, int type, std::uint32_t rank, void* data,
+                                const std::uint64_t* shape, const std::uint64_t* byte_strides,
+                                const std::uint32_t* box, const std::uint32_t*, int, int swizzle,
+                                int, int) {
+  using Map = rapt::emulator::TensorMap;
+  Map map = {};
+  if (rank < 1 || rank > Map::kMaxRank) return kInvalidValue;
+  map.data = static_cast<unsigned char*>(data);
+  map.rank = static_cast<std::uint8_t>(rank);
+  map.element_bytes = type == kTensorUint8 ? 1 : type == kTensorFp32 ? 4 : 2;
+  map.swizzle = static_cast<std::uint8_t>(swizzle);
+  map.made = rapt::emulator::kMade;
+  for (std::uint32_t i = 0; i < rank; ++i) {
+    map.shape[i] = shape[i];
+    map.box[i] = box[i];
+    if (i > 0) map.byte_strides[i - 1] = byte_strides[i - 1];
+  }
+  if (!is_valid(map)) return kInvalidValue;
+  *made = {};
+  std::memcpy(made, &map, sizeof map);
+  return kSuccess;
+}
+
+// What only the tests' kit asks for. Everything is done by the time a call returns; there are no
+// graphs.
+CUresult cuCtxSetCurrent(CUcontext set) { return current = set, kSuccess; }
+CUresult cuCtxCreate_v2(CUcontext* made, unsigned, CUdevice) {
+  return current = *made = reinterpret_cast<CUcontext>(new char), kSuccess;
+}
+CUresult cuCtxDestroy_v2(CUcontext destroyed) {
+  if (current == destroyed) current = nullptr;
+  delete reinterpret_cast<char*>(destroyed);
+  return kSuccess;
+}
+CUresult cuCtxSynchronize() { return ++counts.waits, kSuccess; }
+CUresult cuMemcpyHtoD_v2(void* to, const void* from, std::size_t bytes) {
+  return cuMemcpyAsync(to, from, bytes, nullptr);
+}
+CUresult cuMemcpyDtoH_v2(void* to, const void* from, std::size_t bytes) {
+  return cuMemcpyAsync(to, from, bytes, nullptr);
+}
+CUresult cuMemcpyDtoD_v2(void* to, const void* from, std::size_t bytes) {
+  return cuMemcpyAsync(to, from, bytes, nullptr);
+}
+CUresult cuMemcpyDtoDAsync_v2(void* to, const void* from, std::size_t bytes, CUstream on) {
+  return cuMemcpyAsync(to, from, bytes, on);
+}
+CUresult cuMemsetD8_v2(void* memory, unsigned char value, std::size_t bytes) {
+  return cuMemsetD8Async(memory, value, bytes, nullptr);
+}
+CUresult cuStreamCreate(CUstream* made, unsigned) {
+  return *made = reinterpret_cast<CUstream>(&stream), kSuccess;
+}
+CUresult cuStreamDestroy_v2(CUstream) { return kSuccess; }
+CUresult cuStreamBeginCapture_v2(CUstream, int) { return kNotSupported; }
+CUresult cuStreamEndCapture(CUstream, void**) { return kNotSupported; }
+CUresult cuGraphInstantiateWithFlags(void**, void*, unsigned long long) { return kNotSupported; }
+CUresult cuGraphLaunch(void*, CUstream) { return kNotSupported; }
+CUresult cuGraphExecDestroy(void*) { return kSuccess; }
+CUresult cuGraphDestroy(void*) { return kSuccess; }
+CUresult cuGraphGetNodes(void*, void**, std::size_t*) { return kNotSupported; }
+CUresult cuGraphNodeGetType(void*, int*) { return kNotSupported; }
+CUresult cuModuleLoadData(void**, const void*) { return kNotSupported; }
+CUresult cuModuleUnload(void*) { return kSuccess; }
+CUresult cuModuleGetFunction(void**, void*, const char*) { return kNotSupported; }
+CUresult cuLaunchKernel(void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,
+                        CUstream, void**, void**) {
+  return kNotSupported;
 }
 }

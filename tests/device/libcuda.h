@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-// A libcuda.so.1 for machines without a GPU: one device whose memory is the host's, and kernels
-// that are loaded and counted but do nothing. What happens between the front door and the driver is
-// tested with it, in programs of their own, since a process has one driver.
+// A libcuda.so.1 for machines without a GPU: one device whose memory is the host's. Kernels that
+// NVIDIA's compiler made are loaded and counted but do nothing: what happens between the front door
+// and the driver is tested with it. Kernels that the emulator's compiler made (tests/emulator) are
+// run.
 #pragma once
 #include <cstdint>
 
