@@ -366,7 +366,8 @@ def test_gradients_of_one_sequence_from_one_file(tmp_path):
     for name, wanted in zip(("dq", "dk", "dv"), right):
         assert found[name].shape == wanted.shape and found[name].dtype == np.float16
         np.testing.assert_allclose(found[name].astype(np.float64), wanted, atol=4e-3)
-    assert "tensor d_out is not used" in rapt("attend", "--input", source, "--output", target).stderr
+    done = rapt("attend", "--input", source, "--output", target)
+    assert "tensor d_out is not used" in done.stderr
 
 
 def test_check_judges_gradients(tmp_path):
@@ -388,7 +389,8 @@ def test_bad_gradients_exit_3_and_leave_nothing(tmp_path):
     text.write_text("this is no such file")
     inputs = [(tmp_path / "missing", "d_out: cannot read"), (text, "d_out: "),
               (source, "d_out: the file has no such tensor")]
-    for name, wrong, words in (("short", d_out[:, :4], "d_out: "), ("rank", d_out[0], "d_out: rank"),
+    for name, wrong, words in (("short", d_out[:, :4], "d_out: "),
+                               ("rank", d_out[0], "d_out: rank"),
                                ("half", d_out.astype(np.float16), "d_out: dtype"),
                                ("int", d_out.astype(np.int32), "d_out: dtype is I32")):
         inputs.append((write_tensors(tmp_path / name, {"d_out": wrong}), words))
