@@ -25,8 +25,8 @@ NEWEST_GLIBC = 34  # 2.34: Red Hat 9, Ubuntu 22.04, Debian 12
 # From every distribution; the one of them that is not C's own unwinds C++'s exceptions.
 SYSTEM_LIBRARIES = re.compile(r"(libc|libm)\.so\.6|ld-linux[\w-]*\.so\.\d|libgcc_s\.so\.1")
 TESTS = ("python_oracle.py", "philox.py", "python_test.py", "python_backward_test.py",
-         "python_verbs_test.py", "python_threads_test.py")
-WITHOUT_FRAMEWORKS, WITH_FRAMEWORKS = "not torch", "torch"
+         "python_verbs_test.py", "python_dlpack_test.py", "python_threads_test.py")
+WITHOUT_FRAMEWORKS, WITH_FRAMEWORKS = "not torch and not jax", "torch or jax"
 
 
 def run(*command, **settings):

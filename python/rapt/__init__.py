@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-"""rapt: exact attention for NumPy arrays and torch tensors.
+"""rapt: exact attention for the arrays of NumPy, torch, JAX and CuPy.
 
     out = rapt.attend(q, k, v, causal=True)
 """

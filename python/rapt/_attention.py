@@ -23,10 +23,11 @@ _FIRST_GUESS = 4096  # bytes of an explanation; a longer one costs a second call
 def attend(q: Array, k: Array, v: Array, **keywords: Unpack[Keywords]) -> Result:
     """softmax(scale * q k^T + ...) v, exactly, in memory linear in the length.
 
-    Arrays are NumPy arrays or torch tensors, read where they lie: any strides, the innermost
-    dimension contiguous. q, k and v are all float32, float16 or bfloat16 (torch's, or ml_dtypes'
-    in NumPy). torch tensors may all lie on one CUDA device: the work is then queued on torch's
-    current stream of that device, and the call returns before it is done.
+    Arrays are NumPy's, torch's, JAX's or CuPy's, or of another library that speaks DLPack, read
+    where they lie: any strides, the innermost dimension contiguous. q, k and v are all float32,
+    float16 or bfloat16 (ml_dtypes' in NumPy). Those of torch or of CuPy may all lie on one CUDA
+    device: the work is then queued on their library's current stream of that device, and the call
+    returns before it is done.
 
     Args:
       q: [batch, q_len, q_heads, head_dim]; ragged [tokens, q_heads, head_dim].
@@ -36,7 +37,8 @@ def attend(q: Array, k: Array, v: Array, **keywords: Unpack[Keywords]) -> Result
 
     Keywords, how to run:
       out: array to write, [batch, q_len, q_heads, value_dim] or [tokens, q_heads, value_dim], of
-        q's dtype or float32. Default: a new one of q's kind and dtype.
+        q's dtype or float32. Default: a new one of q's library (of NumPy, where rapt does not know
+        how that library makes one) and dtype.
       lse: array to write ln(sum(exp(scores))) to, float32 [batch, q_heads, q_len]; ragged
         [q_heads, tokens]. Default: a new one where return_lse asks for it.
       return_lse: answer (out, lse) instead of out. Default False.

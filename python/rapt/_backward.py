@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 from . import _abi
 from ._library import check, lib
 from ._problem import Call
-from ._tensor import empty, put
+from ._tensor import empty, of_one_library, publish, put
 
 if TYPE_CHECKING:
     from ._tensor import Array
@@ -54,15 +54,16 @@ def attend_backward(d_out: Array, q: Array, k: Array, v: Array, out: Array, lse:
     Raises:
       As attend.
     """
-    call = Call(q, k, v, {**keywords, "out": out, "lse": lse})
+    call = Call(q, k, v, {**keywords, "out": out, "lse": lse}, backward=True)
     gradients = Gradients(empty(q, tuple(q.shape)) if dq is None else dq,
                           empty(k, tuple(k.shape)) if dk is None else dk,
                           empty(v, tuple(v.shape)) if dv is None else dv, d_bias, d_sinks,
                           d_slopes)
+    of_one_library(q, d_out=d_out, **gradients._asdict())
     problem = _abi.Gradient(forward=addressof(call.problem))
     put(problem, "d_out", "d_out", d_out)
     for name, array in gradients._asdict().items():
         if array is not None:
             put(problem, name, name, array, output=True)
     check(lib.rapt_attend_backward(byref(problem), call.options))
-    return gradients
+    return Gradients(*map(publish, gradients))

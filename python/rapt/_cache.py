@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Optional, Sequence
 from . import _abi
 from ._library import check, lib, options, whole
 from ._problem import set_pages
-from ._tensor import empty, numbers, put, stream_of, tensor, tensors
+from ._tensor import empty, numbers, publish, put, stream_of, tensor, tensors
 
 if TYPE_CHECKING:
     from ._problem import Result
@@ -67,9 +67,12 @@ def append(k: Array,
         q_out = empty(q, tuple(q.shape)) if q_out is None else q_out
     if q_out is not None:
         put(args, "q_out", "q_out", q_out, output=True)
-    check(lib.rapt_append(byref(args), options(backend, None, threads, stream_of(k_cache))))
+    rotation = {} if rope is None else {f"rope.{key}": x for key, x in rope._asdict().items()}
+    stream = stream_of(k_cache, k=k, v=v, v_cache=v_cache, slots=slots, q=q, q_out=q_out,
+                       **rotation)
+    check(lib.rapt_append(byref(args), options(backend, None, threads, stream)))
     del alive  # until here
-    return q_out
+    return publish(q_out)
 
 
 def _put_rope(args: _abi.AppendArgs, rope: Rope) -> list:
@@ -96,7 +99,7 @@ def copy_pages(cache: Array,
     written, moves = tensor("cache", cache, output=True), tensor("pairs", pairs)
     check(
         lib.rapt_copy_pages(byref(written), byref(moves),
-                            options(backend, None, threads, stream_of(cache))))
+                            options(backend, None, threads, stream_of(cache, pairs=pairs))))
 
 
 def swap_pages(from_: Array,
@@ -115,7 +118,9 @@ def swap_pages(from_: Array,
     moves = tensor("pairs", pairs)
     check(
         lib.rapt_swap_pages(byref(read), byref(written), byref(moves),
-                            options(backend, None, threads, stream_of(from_) or stream_of(to))))
+                            options(backend, None, threads,
+                                    stream_of(from_, to=to, pairs=pairs) or
+                                    stream_of(to, pairs=pairs))))
 
 
 def _pairs(pairs: Numbers, like: Optional[Array]) -> Array:
@@ -133,7 +138,7 @@ def clear_pages(cache: Array,
     written, cleared = tensor("cache", cache, output=True), tensor("pages", pages)
     check(
         lib.rapt_clear_pages(byref(written), byref(cleared),
-                             options(backend, None, threads, stream_of(cache))))
+                             options(backend, None, threads, stream_of(cache, pages=pages))))
 
 
 def merge(outs: Sequence[Array],
@@ -164,5 +169,8 @@ def merge(outs: Sequence[Array],
         lse = empty(lses[0], tuple(lses[0].shape))
     if lse is not None:
         put(args, "merged_lse", "lse", lse, output=True)
-    check(lib.rapt_merge(byref(args), options(backend, None, threads, stream_of(outs[0]))))
-    return (out, lse) if return_lse else out
+    others = {f"{name}[{i}]": x for name, given in (("outs", outs), ("lses", lses))
+              for i, x in enumerate(given)}
+    stream = stream_of(outs[0], out=out, lse=lse, **others)
+    check(lib.rapt_merge(byref(args), options(backend, None, threads, stream)))
+    return (publish(out), publish(lse)) if return_lse else publish(out)

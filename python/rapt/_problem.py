@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Callable, Optional, TypedDict
 
 from . import _abi
 from ._library import options, real, whole
-from ._tensor import empty, numbers, put, stream_of
+from ._tensor import empty, numbers, on_cuda, publish, put, stream_of
 
 if TYPE_CHECKING:
     from typing import Tuple, Union
@@ -69,8 +69,10 @@ class Call:
 
     __slots__ = ("problem", "stream", "options", "k", "out", "lse", "return_lse", "alive")
 
-    def __init__(self, q: Array, k: Array, v: Array, keywords: dict) -> None:
-        """Takes `keywords` apart, the dict itself; attend describes what they name."""
+    def __init__(self, q: Array, k: Array, v: Array, keywords: dict,
+                 backward: bool = False) -> None:
+        """Takes `keywords` apart, the dict itself; attend describes what they name. Backward, out
+        and lse are read."""
         self.problem = _abi.Attention(_PROBLEM_SIZE)
         self.k = k
         self.alive: list = []
@@ -78,11 +80,12 @@ class Call:
         put(self.problem, "k", "k", k)
         put(self.problem, "v", "v", v)
         take = keywords.pop
-        self.stream = stream_of(q)
+        self.stream = stream_of(q, k=k, v=v, **keywords) if on_cuda(q) else 0
         self.options = options(take("backend", None), take("kernel", None), take("threads", 0),
                                self.stream)
         self.return_lse = take("return_lse", False)
-        self._outputs(q, _value_dim(v, keywords), take("out", None), take("lse", None))
+        self._outputs(q, _value_dim(v, keywords), take("out", None), take("lse", None),
+                      not backward)
         if keywords:
             self._groups(keywords)
 
@@ -91,19 +94,20 @@ class Call:
         return addressof(self.problem)
 
     def result(self) -> Result:
-        return (self.out, self.lse) if self.return_lse else self.out
+        out = publish(self.out)
+        return (out, publish(self.lse)) if self.return_lse else out
 
-    def _outputs(self, q: Array, value_dim: tuple, out: Optional[Array],
-                 lse: Optional[Array]) -> None:
+    def _outputs(self, q: Array, value_dim: tuple, out: Optional[Array], lse: Optional[Array],
+                 written: bool) -> None:
         """Slices of q's shape serve dense and ragged alike; the library judges a wrong rank."""
         shape = tuple(q.shape)
         self.out = empty(q, shape[:-1] + value_dim) if out is None else out
-        put(self.problem, "out", "out", self.out, output=True)
+        put(self.problem, "out", "out", self.out, output=written)
         if lse is None and self.return_lse:
             lse = empty(q, shape[:-3] + shape[-2:-1] + shape[-3:-2], "float32")
         self.lse = lse
         if lse is not None:
-            put(self.problem, "lse", "lse", lse, output=True)
+            put(self.problem, "lse", "lse", lse, output=written)
 
     def _groups(self, keywords: dict) -> None:
         try:

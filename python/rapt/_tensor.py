@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-"""Views of NumPy arrays and torch tensors, on the CPU or a CUDA device, without copying.
+"""Views of arrays on the CPU or a CUDA device, without copying: NumPy's and torch's by what they
+tell of themselves, those of other libraries by DLPack.
 
-torch is never imported: an argument can only be a torch tensor once its caller has imported it.
-A view is packed straight into the struct that holds it, which costs a fraction of ctypes fields.
+No library is imported: an argument can only be its array once its caller has imported it. A view is
+packed straight into the struct that holds it, which costs a fraction of ctypes fields.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import functools
 import struct
 import sys
 from ctypes import Structure, sizeof
-from typing import TYPE_CHECKING, Callable, Sequence, Union
+from typing import TYPE_CHECKING, Any, Callable, Sequence, Union
 
 import numpy as np
 
-from . import _abi
+from . import _abi, _dlpack
 
 if TYPE_CHECKING:
     import torch
@@ -73,41 +74,89 @@ def numbers(name: str, value: Numbers, dtype: str, like: object = None) -> Array
     made = found.astype(dtype)
     if integers and (made != found).any():
         raise ValueError(f"{name}: is {value}; must be numbers that fit {dtype}")
-    if getattr(like, "is_cuda", False):
-        return sys.modules["torch"].from_numpy(made).to(like.device)  # type: ignore[attr-defined]
-    return made
+    if not on_cuda(like):
+        return made
+    if library(type(like)) == "cupy":
+        return _dlpack.to_device_of(like, made)
+    return sys.modules["torch"].from_numpy(made).to(like.device)  # type: ignore[attr-defined]
 
 
 def address(array: Array) -> int:
     """Of the first element."""
     if isinstance(array, np.ndarray):
         return array.__array_interface__["data"][0]
-    return array.data_ptr()
+    return array.data.ptr if library(type(array)) == "cupy" else array.data_ptr()
 
 
 def keep(memory: Array) -> None:
     """Once the tensor is gone, its memory is not handed out again before what was queued until then
     on the stream that is torch's current one now is done."""
+    if library(type(memory)) == "cupy":
+        raise NotImplementedError("plan: CuPy's current stream is another than when the plan was "
+                                  "made; must be the same")
     current = sys.modules["torch"].cuda.current_stream(memory.device)
     memory.record_stream(current)  # type: ignore[union-attr]
 
 
-def stream_of(value: object) -> int:
-    """The CUstream that work on `value` is queued on: torch's current one of its device. 0, the
-    default stream, for what lies in the memory of the host."""
-    if getattr(value, "is_cuda", False):
-        device = value.device  # type: ignore[attr-defined]
-        return sys.modules["torch"].cuda.current_stream(device).cuda_stream
-    return 0
+def on_cuda(value: object) -> bool:
+    """Whether `value` is a torch tensor on a CUDA device, or an array of CuPy."""
+    found = getattr(value, "is_cuda", None)
+    return library(type(value)) == "cupy" if found is None else found
+
+
+def stream_of(lead: object, **others: object) -> int:
+    """The CUstream that work on `lead` and others is queued on: its library's current one of its
+    device. 0, the default stream, for what lies in the memory of the host."""
+    if not on_cuda(lead):
+        return 0
+    of_one_library(lead, **others)
+    if library(type(lead)) == "cupy":
+        return _dlpack.current_stream(lead)
+    device = lead.device  # type: ignore[attr-defined]
+    return sys.modules["torch"].cuda.current_stream(device).cuda_stream
+
+
+def of_one_library(lead: object, **others: object) -> None:
+    """On a device, arrays of one library share a stream; no library waits for another's, nor knows
+    when that is done with memory which it lent."""
+    wanted = library(type(lead))
+    for name, value in others.items():
+        found = library(type(value))
+        if found != wanted and on_cuda(value) and on_cuda(lead):
+            raise ValueError(f"{name}: is an array of {found}; must be of {wanted}, as others of "
+                             "this call on a CUDA device")
 
 
 def empty(like: Array, shape: tuple, dtype: str = "") -> Array:
-    """An uninitialised packed array of `like`'s library, and of its dtype unless one is named."""
+    """An uninitialised packed array of `like`'s library, and of its dtype unless one is named; to
+    be published once it is written."""
     if isinstance(like, np.ndarray):
         return np.empty(shape, dtype or like.dtype)
+    make = _EMPTY.get(library(type(like)))
+    if make is not None:
+        return make(like, shape, dtype)
     if dtype:
         return like.new_empty(shape, dtype=getattr(sys.modules["torch"], dtype))
     return like.new_empty(shape)
+
+
+_EMPTY = {"jax": _dlpack.empty_for_jax, "cupy": _dlpack.empty_for_cupy,
+          "dlpack": _dlpack.empty_for_others}
+
+
+def publish(made: Array) -> Array:
+    """An array of `empty`, or a caller's, as the caller gets it."""
+    return made.publish() if type(made) is _dlpack.New else made
+
+
+@functools.lru_cache(maxsize=None)
+def library(kind: type) -> str:
+    """"numpy", "torch", "jax" or "cupy"; "dlpack" for others that speak it; else ""."""
+    modules = {base.__module__.partition(".")[0] for base in kind.__mro__}
+    for name in ("torch", "numpy", "cupy", "jax"):
+        if name in modules:
+            return name
+    return "dlpack" if hasattr(kind, "__dlpack__") else ""
 
 
 def _view(holder: object, offset: int, name: str, value: Array, output: bool) -> None:
@@ -151,6 +200,18 @@ def _view_torch(holder: object, offset: int, name: str, tensor: torch.Tensor,
     pack(holder, offset, _SIZE, data, code, rank, *shape, *strides, kind, index)
 
 
+def _view_dlpack(holder: object, offset: int, name: str, array: Any, output: bool) -> None:
+    kind = library(type(array))
+    found = _dlpack.read(name, array, _dlpack.current_stream(array) if kind == "cupy" else None)
+    if output and (found.read_only or kind == "jax"):
+        raise ValueError(f"{name}: the array is read-only; must be writeable")
+    rank = len(found.shape)
+    pack = _packer_of(name, rank)
+    pack(holder, offset, _SIZE, found.data, _abi.DTYPES[found.dtype], rank, *found.shape,
+         *found.strides, _CUDA if found.place == _dlpack.CUDA else _CPU, found.index)
+    vars(holder).setdefault("capsules", []).append(found.capsule)
+
+
 def _packer_of(name: str, rank: int) -> Callable:
     if rank > _abi.MAX_RANK:
         raise ValueError(f"{name}: rank is {rank}; must be 1 to {_abi.MAX_RANK}")
@@ -167,8 +228,11 @@ def _view_of(name: str, kind: type) -> Callable:
         view: Callable = _view_torch
     elif issubclass(kind, np.ndarray) and not issubclass(kind, np.ma.MaskedArray):
         view = _view_numpy
+    elif library(kind) in _EMPTY and hasattr(kind, "__dlpack_device__"):
+        view = _view_dlpack
     else:
-        raise TypeError(f"{name}: is a {kind.__name__}; must be a NumPy array or a torch tensor")
+        raise TypeError(f"{name}: is a {kind.__name__}; must be an array of NumPy, torch or "
+                        "another library that speaks DLPack")
     _VIEWS[kind] = view
     return view
 
