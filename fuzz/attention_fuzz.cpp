@@ -41,9 +41,9 @@ class Attention {
     gradient->dq = like(forward->q);
     gradient->dk = like(forward->k);
     gradient->dv = like(forward->v);
-    if (forward->bias != nullptr) gradient->d_bias = like(forward->bias->bias);
-    if (forward->sinks != nullptr) gradient->d_sinks = like(forward->sinks->sinks);
-    if (forward->alibi != nullptr) gradient->d_slopes = like(forward->alibi->slopes);
+    if (forward->bias != nullptr) gradient->d_bias = sums_like(forward->bias->bias);
+    if (forward->sinks != nullptr) gradient->d_sinks = sums_like(forward->sinks->sinks);
+    if (forward->alibi != nullptr) gradient->d_slopes = sums_like(forward->alibi->slopes);
     return gradient;
   }
 
@@ -251,6 +251,14 @@ class Attention {
     }
   }
 
+  // The gradient of what a feature adds is FP32 and may be left out.
+  rapt_tensor sums_like(const rapt_tensor& view) {
+    if (bytes_.flag()) return {};
+    rapt_tensor floats = view;
+    if (!bytes_.rare()) floats.dtype = RAPT_FP32;
+    return like(floats);
+  }
+
   Bytes& bytes_;
   Caller& caller_;
   Sizes sizes_ = {};
@@ -264,6 +272,13 @@ void explain(const rapt_attention* problem, const rapt_options* how) {
   rapt_explain(problem, how, text, sizeof text, &needed);
   rapt_explain(problem, how, nullptr, 0, &needed);
   rapt_prepare(problem, how);
+}
+
+void differentiate(const rapt_gradient* gradient, const rapt_options* how, bool lent) {
+  char text[64];
+  std::size_t needed = 0;
+  rapt_explain_backward(gradient, how, text, sizeof text, &needed);
+  if (lent) rapt_attend_backward(gradient, how);
 }
 
 // plan, upload, run with bounds and lengths of any kind.
@@ -309,9 +324,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const rapt_options* how = options(bytes, caller);
   if (verb == 0) {
     plan(bytes, caller, attention, how);
-  } else if (verb == 1) {
+  } else if (verb == 1 || verb == 3) {
     const rapt_gradient* gradient = attention.build_gradient();
-    if (caller.lends_everything()) rapt_attend_backward(gradient, how);
+    differentiate(gradient, how, caller.lends_everything());
   } else {
     const rapt_attention* problem = attention.build();
     if (verb == 2 || !caller.lends_everything()) {

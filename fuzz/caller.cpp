@@ -119,7 +119,8 @@ rapt_tensor Caller::offsets(std::int64_t batch, std::int64_t total) {
 const rapt_options* options(Bytes& bytes, Caller& caller) {
   if (bytes.flag()) return nullptr;
   static constexpr const char* kBackends[] = {nullptr, "auto", "cpu", "cuda", "", "nobody"};
-  static constexpr const char* kKernels[] = {nullptr, nullptr, nullptr, "cpu/avx2_forward", "cpu/"};
+  static constexpr const char* kKernels[] = {nullptr, nullptr, "cpu/avx2_backward",
+                                             "cpu/avx2_forward", "cpu/"};
   auto* made = caller.make<rapt_options>();
   made->backend = kBackends[bytes.range(0, 5)];
   made->kernel = kKernels[bytes.range(0, 4)];

@@ -23,9 +23,12 @@ def test_architectures_are_those_of_kernels_with_all_that_is_wanted():
 
 
 def test_the_cpu_answers_as_explain_does():
-    assert support_matrix.cpu_answer("dtype=bf16 mask=causal") == "yes"
-    refused = support_matrix.cpu_answer("dtype=fp8_e4m3")
+    assert support_matrix.cpu_answer("forward", "dtype=bf16 mask=causal") == "yes"
+    refused = support_matrix.cpu_answer("forward", "dtype=fp8_e4m3")
     assert refused.startswith("q: "), refused
+    assert support_matrix.cpu_answer("forward", "page_size=16") == "yes"
+    refused = support_matrix.cpu_answer("backward", "page_size=16")
+    assert refused.startswith("pages: "), refused
 
 
 def test_the_committed_page_is_what_the_script_prints():

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 """Prints docs/support.md: which kernel takes which problem. `--write` writes it.
 
-The CPU's answers are `rapt explain`'s, which a GPU's would be too, were one here. So the CUDA
+The CPU's answers, forward and backward, are `rapt explain`'s, which a GPU's would be too, were one here. So the CUDA
 columns are of the ledger: the architectures for which it holds a kernel of that row.
 """
 
@@ -14,13 +14,14 @@ from pathlib import Path
 import ledger
 
 PAGE = ledger.ROOT / "docs" / "support.md"
+DIRECTIONS = ("forward", "backward")
 COLUMNS = ("cuda/portable_forward", "cuda/portable_fma_forward")
 PLAIN = "q_len=64 kv_len=64 q_heads=4 kv_heads=2"
 ELEMENTS = {"fp32": "0", "fp16": "1", "bf16": "2"}  # kernels/cuda/element.h
 INTRODUCTION = """# What is supported
 
-Made by `tools/support_matrix.py --write`; a test compares. The CPU's column is what `rapt explain`
-answers of the row's case. The CUDA columns name the architectures for which
+Made by `tools/support_matrix.py --write`; a test compares. The CPU's columns are what `rapt explain`
+answers of the row's case and of its gradient. The CUDA columns name the architectures for which
 [the ledger](../kernels/cuda/ledger.tsv) holds such a kernel of that name; "-": none, since the
 kernel refuses it or a faster one takes it there. Other GPUs run the same kernels, compiled for them
 when they are first wanted. What a kernel refuses on a machine, and why, `rapt explain --case "..."`
@@ -47,12 +48,12 @@ ROWS = [
 ]
 
 
-def cpu_answer(words):
+def cpu_answer(direction, words):
     """"yes", or a CPU kernel's sentence of refusal."""
     given = {word.split("=")[0] for word in words.split()}
     plain = [word for word in PLAIN.split() if word.split("=")[0] not in given]
     command = [ledger.RAPT, "explain", "--backend", "cpu", "--json", "-", "--case",
-               " ".join([*plain, *words.split()])]
+               " ".join([f"direction={direction}", *plain, *words.split()])]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     answer = json.loads(done.stdout)
     sentences = [row["sentence"] for row in answer["refused"] if row["kernel"].startswith("cpu/")]
@@ -70,9 +71,11 @@ def architectures(lines, kernel, wanted):
 
 
 def page(lines):
-    rows = [INTRODUCTION, "| | CPU | " + " | ".join(COLUMNS) + " |", "|---|---|---|---|"]
+    heads = ["", *(f"CPU {direction}" for direction in DIRECTIONS), *COLUMNS]
+    rows = [INTRODUCTION, "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for title, words, wanted in ROWS:
-        cells = [cpu_answer(words), *(architectures(lines, name, wanted) for name in COLUMNS)]
+        cells = [*(cpu_answer(direction, words) for direction in DIRECTIONS),
+                 *(architectures(lines, name, wanted) for name in COLUMNS)]
         rows.append(f"| {title} | " + " | ".join(cells) + " |")
     return "\n".join(rows) + "\n"
 
