@@ -56,6 +56,10 @@ function(rapt_export_only_c target)
   set_target_properties(${target} PROPERTIES LINK_DEPENDS ${map})
 endfunction()
 
+# libstdc++ 12's stable_sort uses what C++17 deprecated, which clang says.
+set_source_files_properties(src/plan/gradient_schedule.cpp PROPERTIES COMPILE_OPTIONS
+  $<$<COMPILE_LANG_AND_ID:CXX,Clang>:-Wno-deprecated-declarations>)
+
 set(kind STATIC)
 if(RAPT_SHARED)
   set(kind SHARED)
