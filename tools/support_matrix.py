@@ -3,7 +3,8 @@
 """Prints docs/support.md: which kernel takes which problem. `--write` writes it.
 
 The CPU's answers, forward and backward, are `rapt explain`'s, which a GPU's would be too, were one
-here. So the CUDA columns are of the ledger: the architectures for which it holds a kernel of that row.
+here. So the CUDA columns are of the ledger: the architectures for which it holds a kernel of that
+row.
 """
 
 import argparse
@@ -20,12 +21,12 @@ PLAIN = "q_len=64 kv_len=64 q_heads=4 kv_heads=2"
 ELEMENTS = {"fp32": "0", "fp16": "1", "bf16": "2"}  # kernels/cuda/element.h
 INTRODUCTION = """# What is supported
 
-Made by `tools/support_matrix.py --write`; a test compares. The CPU's columns are what
-`rapt explain` answers of the row's case and of its gradient. The CUDA columns name the architectures for which
-[the ledger](../kernels/cuda/ledger.tsv) holds such a kernel of that name; "-": none, since the
-kernel refuses it or a faster one takes it there. Other GPUs run the same kernels, compiled for them
-when they are first wanted. What a kernel refuses on a machine, and why, `rapt explain --case "..."`
-says there.
+Made by `tools/support_matrix.py --write`; a test compares. The CPU's columns are what `rapt
+explain` answers of the row's case and of its gradient. The CUDA columns name the architectures
+for which [the ledger](../kernels/cuda/ledger.tsv) holds such a kernel of that name; "-": none,
+since the kernel refuses it or a faster one takes it there. Other GPUs run the same kernels,
+compiled for them when they are first wanted. What a kernel refuses on a machine, and why, `rapt
+explain --case "..."` says there.
 """
 
 # Row -> the case's words for the CPU, and what a configuration in the ledger must say. Every
