@@ -80,12 +80,12 @@ def attend(q: Array, k: Array, v: Array, **keywords: Unpack[Keywords]) -> Result
       TypeError: an argument of the wrong Python type, or an unknown keyword.
       MemoryError: no memory for scratch. RuntimeError: a device or rapt itself failed.
     """
-    return run(q, k, v, keywords)
+    return run(q, k, v, keywords)  # type: ignore[arg-type]
 
 
-def run(q: Array, k: Array, v: Array, keywords: Keywords) -> Any:
+def run(q: Array, k: Array, v: Array, keywords: dict) -> Any:
     """attend, its keywords in a dict that this takes apart."""
-    call = Call(q, k, v, cast(dict, keywords))
+    call = Call(q, k, v, keywords)
     check(lib.rapt_attend(call.address, call.options))
     return call.result()
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Callable, Optional, TypedDict
 
 from . import _abi
 from ._library import options, real, whole
-from ._tensor import empty, numbers, on_cuda, publish, put, stream_of
+from ._tensor import empty, numbers, on_cuda, publish, put, stream_of, view
 
 if TYPE_CHECKING:
     from typing import Tuple, Union
@@ -61,6 +61,7 @@ class Keywords(TypedDict, total=False):
 
 
 _PROBLEM_SIZE = sizeof(_abi.Attention)
+_Q, _K, _V, _OUT = (getattr(_abi.Attention, name).offset for name in ("q", "k", "v", "out"))
 _DIM_BEFORE_PAGE = ("head_dim_page", "x_packed")  # layouts whose values are [..., dim, page]
 
 
@@ -76,9 +77,9 @@ class Call:
         self.problem = _abi.Attention(_PROBLEM_SIZE)
         self.k = k
         self.alive: list = []
-        put(self.problem, "q", "q", q)
-        put(self.problem, "k", "k", k)
-        put(self.problem, "v", "v", v)
+        view(self.problem, _Q, "q", q)
+        view(self.problem, _K, "k", k)
+        view(self.problem, _V, "v", v)
         take = keywords.pop
         self.stream = stream_of(q, k=k, v=v, **keywords) if on_cuda(q) else 0
         self.options = options(take("backend", None), take("kernel", None), take("threads", 0),
@@ -102,7 +103,7 @@ class Call:
         """Slices of q's shape serve dense and ragged alike; the library judges a wrong rank."""
         shape = tuple(q.shape)
         self.out = empty(q, shape[:-1] + value_dim) if out is None else out
-        put(self.problem, "out", "out", self.out, output=written)
+        view(self.problem, _OUT, "out", self.out, output=written)
         if lse is None and self.return_lse:
             lse = empty(q, shape[:-3] + shape[-2:-1] + shape[-3:-2], "float32")
         self.lse = lse
@@ -123,8 +124,8 @@ class Call:
 
 def _value_dim(v: Array, keywords: dict) -> tuple:
     if keywords.get("page_layout") in _DIM_BEFORE_PAGE:
-        return tuple(v.shape[-2:-1])
-    return tuple(v.shape[-1:])
+        return tuple(v.shape)[-2:-1]
+    return tuple(v.shape)[-1:]  # to cut a torch.Size takes longer
 
 
 _CAUSAL = _abi.Mask(left=_abi.UNBOUNDED)

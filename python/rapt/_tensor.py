@@ -41,13 +41,13 @@ _PACK = [_packer(rank) for rank in range(_abi.MAX_RANK + 1)]
 def put(holder: Structure, field: str, name: str, value: Array, output: bool = False) -> None:
     """Writes a view of `value` into the tensor `field` of `holder`. `name` is what the caller
     calls it; `output` says that rapt will write it."""
-    _view(holder, getattr(type(holder), field).offset, name, value, output)
+    view(holder, getattr(type(holder), field).offset, name, value, output)
 
 
 def tensor(name: str, value: Array, output: bool = False) -> _abi.Tensor:
     """A view of its own."""
     made = _abi.Tensor()
-    _view(made, 0, name, value, output)
+    view(made, 0, name, value, output)
     return made
 
 
@@ -55,7 +55,7 @@ def tensors(name: str, values: Sequence[Array]) -> ctypes.Array:
     """An array of views, of inputs that the caller calls name[0], name[1], ..."""
     made = (_abi.Tensor * len(values))()
     for i, value in enumerate(values):
-        _view(made, i * _SIZE, f"{name}[{i}]", value, False)
+        view(made, i * _SIZE, f"{name}[{i}]", value, False)
     return made
 
 
@@ -135,8 +135,11 @@ def empty(like: Array, shape: tuple, dtype: str = "") -> Array:
     make = _EMPTY.get(library(type(like)))
     if make is not None:
         return make(like, shape, dtype)
+    torch = sys.modules["torch"]
     if dtype:
-        return like.new_empty(shape, dtype=getattr(sys.modules["torch"], dtype))
+        return like.new_empty(shape, dtype=getattr(torch, dtype))
+    if shape == like.shape and like.is_contiguous():
+        return torch.empty_like(like)  # half as long as new_empty
     return like.new_empty(shape)
 
 
@@ -159,9 +162,9 @@ def library(kind: type) -> str:
     return "dlpack" if hasattr(kind, "__dlpack__") else ""
 
 
-def _view(holder: object, offset: int, name: str, value: Array, output: bool) -> None:
-    view = _VIEWS.get(type(value)) or _view_of(name, type(value))
-    view(holder, offset, name, value, output)
+def view(holder: object, offset: int, name: str, value: Array, output: bool = False) -> None:
+    """put, by a field's offset."""
+    (_VIEWS.get(type(value)) or _view_of(name, type(value)))(holder, offset, name, value, output)
 
 
 def _view_numpy(holder: object, offset: int, name: str, array: np.ndarray, output: bool) -> None:
@@ -225,16 +228,16 @@ def _view_of(name: str, kind: type) -> Callable:
     """The view of a type that is met for the first time."""
     torch = sys.modules.get("torch")
     if torch is not None and issubclass(kind, torch.Tensor):
-        view: Callable = _view_torch
+        found: Callable = _view_torch
     elif issubclass(kind, np.ndarray) and not issubclass(kind, np.ma.MaskedArray):
-        view = _view_numpy
+        found = _view_numpy
     elif library(kind) in _EMPTY and hasattr(kind, "__dlpack_device__"):
-        view = _view_dlpack
+        found = _view_dlpack
     else:
         raise TypeError(f"{name}: is a {kind.__name__}; must be an array of NumPy, torch or "
                         "another library that speaks DLPack")
-    _VIEWS[kind] = view
-    return view
+    _VIEWS[kind] = found
+    return found
 
 
 _TORCH_CODES: dict[torch.dtype, int] = {}

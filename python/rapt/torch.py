@@ -83,8 +83,7 @@ def _nobody_watches() -> bool:
     """No compiler, tracer, transform or autocast wants to see the operator: a call that needs no
     gradient may leave out torch's dispatcher, which takes longer than all of rapt's Python."""
     return not (torch.compiler.is_compiling() or _C._len_torch_dispatch_stack() or
-                _C._are_functorch_transforms_active() or torch.is_autocast_enabled("cpu") or
-                torch.is_autocast_enabled("cuda"))
+                _C._are_functorch_transforms_active() or _C._is_any_autocast_enabled())
 
 
 def _learns(q: Tensor, k: Tensor, v: Tensor, keywords: Keywords) -> bool:
