@@ -5,22 +5,41 @@ from __future__ import annotations
 
 import ctypes
 import json
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from . import _abi
 from ._library import check, lib
 from ._problem import Call
 
 if TYPE_CHECKING:
+    from typing import Literal, Tuple, Union
+
     from typing_extensions import Unpack
 
-    from ._problem import Keywords, Result
-    from ._tensor import Array
+    from ._problem import Inputs, Keywords
+    from ._types import A, Array
 
 _FIRST_GUESS = 4096  # bytes of an explanation; a longer one costs a second call
 
 
-def attend(q: Array, k: Array, v: Array, **keywords: Unpack[Keywords]) -> Result:
+@overload
+def attend(q: A, k: A, v: A, *, return_lse: Literal[False] = ..., **keywords: Unpack[Inputs]) -> A:
+    ...
+
+
+@overload
+def attend(q: A, k: A, v: A, *, return_lse: Literal[True],
+           **keywords: Unpack[Inputs]) -> Tuple[A, A]:
+    ...
+
+
+@overload
+def attend(q: A, k: A, v: A, *, return_lse: bool,
+           **keywords: Unpack[Inputs]) -> Union[A, Tuple[A, A]]:
+    ...
+
+
+def attend(q: Array, k: Array, v: Array, **keywords: Any) -> Any:
     """softmax(scale * q k^T + ...) v, exactly, in memory linear in the length.
 
     Arrays are NumPy's, torch's, JAX's or CuPy's, or of another library that speaks DLPack, read
@@ -80,10 +99,10 @@ def attend(q: Array, k: Array, v: Array, **keywords: Unpack[Keywords]) -> Result
       TypeError: an argument of the wrong Python type, or an unknown keyword.
       MemoryError: no memory for scratch. RuntimeError: a device or rapt itself failed.
     """
-    return run(q, k, v, keywords)  # type: ignore[arg-type]
+    return run(q, k, v, keywords)
 
 
-def run(q: Array, k: Array, v: Array, keywords: dict) -> Any:
+def run(q: Array, k: Array, v: Array, keywords: dict[str, Any]) -> Any:
     """attend, its keywords in a dict that this takes apart."""
     call = Call(q, k, v, keywords)
     check(lib.rapt_attend(call.address, call.options))
@@ -97,7 +116,7 @@ def prepare(q: Array, k: Array, v: Array, **keywords: Unpack[Keywords]) -> None:
     check(lib.rapt_prepare(call.address, call.options))
 
 
-def explain(q: Array, k: Array, v: Array, **keywords: Unpack[Keywords]) -> dict:
+def explain(q: Array, k: Array, v: Array, **keywords: Unpack[Keywords]) -> dict[str, Any]:
     """Which kernel attend would run for the same arguments, and why every other one would not.
 
     Values are not read. Returns {"schema": 1, "chosen": name or None, "refused": [{"kernel": name,
@@ -111,4 +130,4 @@ def explain(q: Array, k: Array, v: Array, **keywords: Unpack[Keywords]) -> dict:
         text = ctypes.create_string_buffer(needed.value)
         status = lib.rapt_explain(call.address, call.options, text, len(text), None)
     check(status)
-    return json.loads(text.value)
+    return cast("dict[str, Any]", json.loads(text.value))

@@ -12,18 +12,18 @@ from ._problem import Call
 from ._tensor import empty, of_one_library, publish, put
 
 if TYPE_CHECKING:
-    from ._tensor import Array
+    from ._types import Array
 
 
 class Gradients(NamedTuple):
     """What attend_backward answers; None for what was not asked for."""
 
-    dq: Array
-    dk: Array
-    dv: Array
-    d_bias: Optional[Array] = None
-    d_sinks: Optional[Array] = None
-    d_slopes: Optional[Array] = None
+    dq: Any  # arrays of the library of q, k and v
+    dk: Any
+    dv: Any
+    d_bias: Optional[Any] = None
+    d_sinks: Optional[Any] = None
+    d_slopes: Optional[Any] = None
 
 
 def attend_backward(d_out: Array, q: Array, k: Array, v: Array, out: Array, lse: Array,

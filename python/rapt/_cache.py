@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ctypes import addressof, byref
-from typing import TYPE_CHECKING, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Optional, Sequence, cast, overload
 
 from . import _abi
 from ._library import check, lib, options, whole
@@ -12,8 +12,9 @@ from ._problem import set_pages
 from ._tensor import empty, numbers, publish, put, stream_of, tensor, tensors
 
 if TYPE_CHECKING:
-    from ._problem import Result
-    from ._tensor import Array, Numbers
+    from typing import Any, Literal, Tuple, Union
+
+    from ._types import A, Array, Numbers
 
 
 class Rope(NamedTuple):
@@ -35,10 +36,10 @@ def append(k: Array,
            page_layout: Optional[str] = None,
            page_size: Optional[int] = None,
            rope: Optional[Rope] = None,
-           q: Optional[Array] = None,
-           q_out: Optional[Array] = None,
+           q: Optional[A] = None,
+           q_out: Optional[A] = None,
            threads: int = 0,
-           backend: Optional[str] = None) -> Optional[Array]:
+           backend: Optional[str] = None) -> Optional[A]:
     """Writes new tokens into a paged cache, rotating k on its way in where `rope` is given.
 
     Args:
@@ -58,8 +59,8 @@ def append(k: Array,
     put(args, "v", "v", v)
     put(args, "k_cache", "k_cache", k_cache, output=True)
     put(args, "v_cache", "v_cache", v_cache, output=True)
-    slots = numbers("slots", slots, "int64", like=k_cache)
-    put(args, "slots", "slots", slots)
+    given = numbers("slots", slots, "int64", like=k_cache)
+    put(args, "slots", "slots", given)
     set_pages(args, k_cache, page_layout, page_size)
     alive = [] if rope is None else _put_rope(args, rope)
     if q is not None:
@@ -68,14 +69,14 @@ def append(k: Array,
     if q_out is not None:
         put(args, "q_out", "q_out", q_out, output=True)
     rotation = {} if rope is None else {f"rope.{key}": x for key, x in rope._asdict().items()}
-    stream = stream_of(k_cache, k=k, v=v, v_cache=v_cache, slots=slots, q=q, q_out=q_out,
+    stream = stream_of(k_cache, k=k, v=v, v_cache=v_cache, slots=given, q=q, q_out=q_out,
                        **rotation)
     check(lib.rapt_append(byref(args), options(backend, None, threads, stream)))
     del alive  # until here
-    return publish(q_out)
+    return cast("Optional[A]", publish(q_out))
 
 
-def _put_rope(args: _abi.AppendArgs, rope: Rope) -> list:
+def _put_rope(args: _abi.AppendArgs, rope: Rope) -> list[Any]:
     group = _abi.Rope(interleaved=int(rope.interleaved))
     put(group, "cos", "rope.cos", rope.cos)
     put(group, "sin", "rope.sin", rope.sin)
@@ -95,11 +96,11 @@ def copy_pages(cache: Array,
     """Within one cache (K or V, any layout, pages outermost), copies page pairs[i][0] onto page
     pairs[i][1], for all i as if at once. `pairs` is int64 [n, 2]; no page may be written twice,
     nor both read and written."""
-    pairs = _pairs(pairs, like=cache)
-    written, moves = tensor("cache", cache, output=True), tensor("pairs", pairs)
+    given = _pairs(pairs, like=cache)
+    written, moves = tensor("cache", cache, output=True), tensor("pairs", given)
     check(
         lib.rapt_copy_pages(byref(written), byref(moves),
-                            options(backend, None, threads, stream_of(cache, pairs=pairs))))
+                            options(backend, None, threads, stream_of(cache, pairs=given))))
 
 
 def swap_pages(from_: Array,
@@ -113,17 +114,17 @@ def swap_pages(from_: Array,
     be written twice. One of the caches may lie on a device and the other in host memory, where
     `pairs` is best too; pinned memory is copied in the order of the stream and must last so long.
     """
-    pairs = _pairs(pairs, like=None)
+    given = _pairs(pairs, like=None)
     read, written = tensor("from_", from_), tensor("to", to, output=True)
-    moves = tensor("pairs", pairs)
+    moves = tensor("pairs", given)
     check(
         lib.rapt_swap_pages(byref(read), byref(written), byref(moves),
                             options(backend, None, threads,
-                                    stream_of(from_, to=to, pairs=pairs) or
-                                    stream_of(to, pairs=pairs))))
+                                    stream_of(from_, to=to, pairs=given) or
+                                    stream_of(to, pairs=given))))
 
 
-def _pairs(pairs: Numbers, like: Optional[Array]) -> Array:
+def _pairs(pairs: Numbers, like: Optional[Array]) -> Any:
     made = numbers("pairs", pairs, "int64", like)
     return made if pairs is made or len(made) else made.reshape(0, 2)  # an empty list has no width
 
@@ -134,21 +135,41 @@ def clear_pages(cache: Array,
                 threads: int = 0,
                 backend: Optional[str] = None) -> None:
     """Fills pages of one cache with zeros. `pages` is int64 [n]."""
-    pages = numbers("pages", pages, "int64", like=cache)
-    written, cleared = tensor("cache", cache, output=True), tensor("pages", pages)
+    given = numbers("pages", pages, "int64", like=cache)
+    written, cleared = tensor("cache", cache, output=True), tensor("pages", given)
     check(
         lib.rapt_clear_pages(byref(written), byref(cleared),
-                             options(backend, None, threads, stream_of(cache, pages=pages))))
+                             options(backend, None, threads, stream_of(cache, pages=given))))
 
 
-def merge(outs: Sequence[Array],
-          lses: Sequence[Array],
+@overload
+def merge(outs: Sequence[A], lses: Sequence[A], *, out: Optional[A] = ..., lse: Optional[A] = ...,
+          return_lse: Literal[False] = ..., threads: int = ..., backend: Optional[str] = ...) -> A:
+    ...
+
+
+@overload
+def merge(outs: Sequence[A], lses: Sequence[A], *, out: Optional[A] = ..., lse: Optional[A] = ...,
+          return_lse: Literal[True], threads: int = ...,
+          backend: Optional[str] = ...) -> Tuple[A, A]:
+    ...
+
+
+@overload
+def merge(outs: Sequence[A], lses: Sequence[A], *, out: Optional[A] = ..., lse: Optional[A] = ...,
+          return_lse: bool, threads: int = ...,
+          backend: Optional[str] = ...) -> Union[A, Tuple[A, A]]:
+    ...
+
+
+def merge(outs: Sequence[Any],
+          lses: Sequence[Any],
           *,
-          out: Optional[Array] = None,
-          lse: Optional[Array] = None,
+          out: Optional[Any] = None,
+          lse: Optional[Any] = None,
           return_lse: bool = False,
           threads: int = 0,
-          backend: Optional[str] = None) -> Result:
+          backend: Optional[str] = None) -> Any:
     """Combines attention over disjoint sets of keys into attention over their union.
 
     Args:

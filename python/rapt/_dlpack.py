@@ -11,9 +11,12 @@ import ctypes
 import math
 import struct
 import sys
-from typing import Any, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Tuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 CPU, CUDA = 1, 2
 _CUDA_HOST, _CUDA_MANAGED = 3, 13
@@ -42,10 +45,10 @@ class Tensor(NamedTuple):
     capsule: object
     data: int
     place: int  # CPU or CUDA
-    index: int
+    device: int
     dtype: str
-    shape: tuple
-    strides: tuple  # in elements
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]  # in elements
     read_only: bool
 
 
@@ -66,7 +69,7 @@ def read(name: str, array: Any, stream: Optional[int]) -> Tensor:
     return _describe(name, capsule, place, index)
 
 
-def _export(array: Any, asked: dict) -> object:
+def _export(array: Any, asked: dict[str, Any]) -> object:
     try:
         return array.__dlpack__(max_version=_VERSION, **asked)
     except TypeError:  # from before there were versions
@@ -101,23 +104,23 @@ def _open(name: str, capsule: object) -> Tuple[int, int]:
     return start + _HEAD.size, flags
 
 
-def _numbers(count: int, start: int) -> tuple:
+def _numbers(count: int, start: int) -> tuple[int, ...]:
     return tuple((ctypes.c_int64 * count).from_address(start)) if count else ()
 
 
-def _packed(shape: tuple) -> tuple:
+def _packed(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Strides of an array without gaps, the last dimension innermost."""
-    strides: list = []
+    strides, step = [], 1
     for size in reversed(shape):
-        strides.insert(0, strides[0] * last if strides else 1)
-        last = max(size, 1)
-    return tuple(strides)
+        strides.append(step)
+        step *= max(size, 1)
+    return tuple(reversed(strides))
 
 
 # ---- new arrays ----
 
 
-class New(np.ndarray):
+class New(np.ndarray):  # type: ignore[type-arg]  # is generic for type checkers alone
     """Memory for an array of JAX, which gets it once it is written: JAX's arrays are immutable."""
 
     like: Any = None
@@ -128,7 +131,7 @@ class New(np.ndarray):
         return sys.modules["jax"].device_put(plain, self.like.device, may_alias=True)
 
 
-def empty_for_jax(like: Any, shape: tuple, dtype: str) -> New:
+def empty_for_jax(like: Any, shape: tuple[int, ...], dtype: str) -> New:
     """Uninitialised and packed, on the CPU."""
     kind = np.dtype(dtype or like.dtype)
     size = kind.itemsize * math.prod(shape)
@@ -139,13 +142,13 @@ def empty_for_jax(like: Any, shape: tuple, dtype: str) -> New:
     return made
 
 
-def empty_for_cupy(like: Any, shape: tuple, dtype: str) -> Any:
+def empty_for_cupy(like: Any, shape: tuple[int, ...], dtype: str) -> Any:
     """Uninitialised and packed, on `like`'s device, of the memory of CuPy's current stream."""
     with like.device:
         return sys.modules["cupy"].empty(shape, dtype or like.dtype)
 
 
-def empty_for_others(like: Any, shape: tuple, dtype: str) -> np.ndarray:
+def empty_for_others(like: Any, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
     """Uninitialised and packed, of NumPy, which every library can take over."""
     name = dtype or read("q", like, None).dtype
     try:
@@ -160,9 +163,9 @@ def empty_for_others(like: Any, shape: tuple, dtype: str) -> np.ndarray:
 
 def current_stream(array: Any) -> int:
     """The CUstream that CuPy queues work on the array's device on."""
-    return sys.modules["cupy"].cuda.get_current_stream(array.device.id).ptr
+    return int(sys.modules["cupy"].cuda.get_current_stream(array.device.id).ptr)
 
 
-def to_device_of(like: Any, numbers: np.ndarray) -> Any:
+def to_device_of(like: Any, numbers: NDArray[Any]) -> Any:
     with like.device:
         return sys.modules["cupy"].asarray(numbers)

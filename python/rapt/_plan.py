@@ -17,8 +17,12 @@ from ._tensor import address, empty, keep, stream_of
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from ._problem import Keywords, Result
-    from ._tensor import Array
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from ._problem import Keywords
+    from ._types import Array
 
 _ALIGNMENT = 64  # bytes, of a workspace
 
@@ -61,7 +65,7 @@ class Plan:
         check(lib.rapt_plan_create(call.address, byref(limits), call.options, byref(handle)))
         self._handle = handle.value
         weakref.finalize(self, lib.rapt_plan_free, self._handle)
-        self._bytes = lib.rapt_plan_workspace_bytes(self._handle)
+        self._bytes = int(lib.rapt_plan_workspace_bytes(self._handle))
         self._memory = empty(q, (self._bytes + _ALIGNMENT,), "uint8")
         start = address(self._memory)
         self._workspace = start + -start % _ALIGNMENT
@@ -69,7 +73,7 @@ class Plan:
     @property
     def kernel(self) -> str:
         """The kernel chosen, "cpu/avx512_forward" say."""
-        return lib.rapt_plan_kernel(self._handle).decode()
+        return str(lib.rapt_plan_kernel(self._handle), "ascii")
 
     @property
     def workspace_bytes(self) -> int:
@@ -91,7 +95,7 @@ class Plan:
                               options(*self._choice, stream)))
         del alive  # until here
 
-    def run(self, q: Array, k: Array, v: Array, **keywords: Unpack[Keywords]) -> Result:
+    def run(self, q: Array, k: Array, v: Array, **keywords: Unpack[Keywords]) -> Any:
         """attend, as planned and uploaded. Keywords that are not given again are the plan's.
         Raises ValueError where shapes, dtypes, features or lengths are others."""
         call = Call(q, k, v, {**self._keywords, **keywords})
@@ -108,7 +112,7 @@ class Plan:
             self._stream = stream
 
 
-def _lengths(step: _abi.Step, name: str, given: Optional[Sequence[int]]) -> Optional[np.ndarray]:
+def _lengths(step: _abi.Step, name: str, given: Optional[Sequence[int]]) -> Optional[NDArray[Any]]:
     """Points `step` to an int64 copy of `given`, whose length says or confirms the batch."""
     if given is None:
         return None

@@ -8,26 +8,23 @@ when one of its keywords was given, so a plain call pays for none.
 from __future__ import annotations
 
 from ctypes import Structure, addressof, c_float, sizeof
-from typing import TYPE_CHECKING, Callable, Optional, TypedDict
+from typing import TYPE_CHECKING, Any, Callable, Optional, TypedDict
 
 from . import _abi
 from ._library import options, real, whole
 from ._tensor import empty, numbers, on_cuda, publish, put, stream_of, view
 
 if TYPE_CHECKING:
-    from typing import Tuple, Union
+    from typing import Tuple
 
-    from ._tensor import Array, Numbers
-
-    Result = Union[Array, Tuple[Array, Optional[Array]]]
+    from ._types import Array, Numbers
 
 
-class Keywords(TypedDict, total=False):
-    """Every keyword of attend, explain, prepare and Plan; attend describes them."""
+class Inputs(TypedDict, total=False):
+    """Every keyword of attend but return_lse, on which depends what it answers."""
 
     out: Optional[Array]
     lse: Optional[Array]
-    return_lse: bool
     threads: int
     backend: Optional[str]
     kernel: Optional[str]
@@ -60,6 +57,12 @@ class Keywords(TypedDict, total=False):
     kv_start: Optional[Numbers]
 
 
+class Keywords(Inputs, total=False):
+    """Every keyword of attend, explain, prepare and Plan; attend describes them."""
+
+    return_lse: bool
+
+
 _PROBLEM_SIZE = sizeof(_abi.Attention)
 _Q, _K, _V, _OUT = (getattr(_abi.Attention, name).offset for name in ("q", "k", "v", "out"))
 _DIM_BEFORE_PAGE = ("head_dim_page", "x_packed")  # layouts whose values are [..., dim, page]
@@ -70,13 +73,13 @@ class Call:
 
     __slots__ = ("problem", "stream", "options", "k", "out", "lse", "return_lse", "alive")
 
-    def __init__(self, q: Array, k: Array, v: Array, keywords: dict,
+    def __init__(self, q: Array, k: Array, v: Array, keywords: dict[str, Any],
                  backward: bool = False) -> None:
         """Takes `keywords` apart, the dict itself; attend describes what they name. Backward, out
         and lse are read."""
         self.problem = _abi.Attention(_PROBLEM_SIZE)
         self.k = k
-        self.alive: list = []
+        self.alive: list[Any] = []
         view(self.problem, _Q, "q", q)
         view(self.problem, _K, "k", k)
         view(self.problem, _V, "v", v)
@@ -94,12 +97,12 @@ class Call:
     def address(self) -> int:
         return addressof(self.problem)
 
-    def result(self) -> Result:
+    def result(self) -> Any:
         out = publish(self.out)
         return (out, publish(self.lse)) if self.return_lse else out
 
-    def _outputs(self, q: Array, value_dim: tuple, out: Optional[Array], lse: Optional[Array],
-                 written: bool) -> None:
+    def _outputs(self, q: Array, value_dim: tuple[int, ...], out: Optional[Array],
+                 lse: Optional[Array], written: bool) -> None:
         """Slices of q's shape serve dense and ragged alike; the library judges a wrong rank."""
         shape = tuple(q.shape)
         self.out = empty(q, shape[:-1] + value_dim) if out is None else out
@@ -110,7 +113,7 @@ class Call:
         if lse is not None:
             put(self.problem, "lse", "lse", lse, output=written)
 
-    def _groups(self, keywords: dict) -> None:
+    def _groups(self, keywords: dict[str, Any]) -> None:
         try:
             groups = {_GROUP_OF[keyword]: None for keyword in keywords}
         except KeyError as unknown:
@@ -122,16 +125,17 @@ class Call:
                 setattr(self.problem, group, addressof(built))
 
 
-def _value_dim(v: Array, keywords: dict) -> tuple:
+def _value_dim(v: Array, keywords: dict[str, Any]) -> tuple[int, ...]:
     if keywords.get("page_layout") in _DIM_BEFORE_PAGE:
         return tuple(v.shape)[-2:-1]
     return tuple(v.shape)[-1:]  # to cut a torch.Size takes longer
 
 
+Builder = Callable[[Call, "dict[str, Any]"], Optional[Structure]]
 _CAUSAL = _abi.Mask(left=_abi.UNBOUNDED)
 
 
-def _mask(call: Call, keywords: dict) -> Optional[Structure]:
+def _mask(call: Call, keywords: dict[str, Any]) -> Optional[Structure]:
     causal, window = keywords.get("causal", False), keywords.get("window")
     sink_tokens = keywords.get("sink_tokens", 0)
     if window is None and not sink_tokens:
@@ -152,17 +156,17 @@ def _pair(window: object) -> Tuple[int, int]:
     return left, right
 
 
-def _scale(call: Call, keywords: dict) -> Optional[c_float]:
+def _scale(call: Call, keywords: dict[str, Any]) -> Optional[c_float]:
     scale = keywords["scale"]
     return None if scale is None else c_float(real("scale", scale))
 
 
-def _softcap(call: Call, keywords: dict) -> Optional[Structure]:
+def _softcap(call: Call, keywords: dict[str, Any]) -> Optional[Structure]:
     cap = real("softcap", keywords["softcap"])
     return _abi.Softcap(cap=cap) if cap else None
 
 
-def _dropout(call: Call, keywords: dict) -> Optional[Structure]:
+def _dropout(call: Call, keywords: dict[str, Any]) -> Optional[Structure]:
     probability = real("dropout", keywords.get("dropout", 0.0))
     seed = whole("seed", keywords.get("seed", 0), signed=False)
     offset = whole("offset", keywords.get("offset", 0), signed=False)
@@ -171,11 +175,11 @@ def _dropout(call: Call, keywords: dict) -> Optional[Structure]:
     return _abi.Dropout(probability=probability, seed=seed, offset=offset)
 
 
-def _tensors(group: type, dtype: str, **keyword_of: str) -> Callable:
+def _tensors(group: type, dtype: str, **keyword_of: str) -> Builder:
     """A builder of a group of tensors, off when none is given. Lists become arrays of `dtype`;
     keyword_of names the keyword of each field."""
 
-    def build(call: Call, keywords: dict) -> Optional[Structure]:
+    def build(call: Call, keywords: dict[str, Any]) -> Optional[Structure]:
         built = None
         for field, keyword in keyword_of.items():
             value = keywords.get(keyword)
@@ -192,7 +196,7 @@ _offsets = _tensors(_abi.Ragged, "int32", q_offsets="q_offsets", kv_offsets="kv_
 _table = _tensors(_abi.Pages, "int32", table="page_table")
 
 
-def _ragged(call: Call, keywords: dict) -> Optional[Structure]:
+def _ragged(call: Call, keywords: dict[str, Any]) -> Optional[Structure]:
     group = _offsets(call, keywords)
     for bound in ("max_q_len", "max_kv_len"):
         value = whole(bound, keywords.get(bound, 0))
@@ -203,7 +207,7 @@ def _ragged(call: Call, keywords: dict) -> Optional[Structure]:
     return group
 
 
-def _pages(call: Call, keywords: dict) -> Optional[Structure]:
+def _pages(call: Call, keywords: dict[str, Any]) -> Optional[Structure]:
     layout, page_size = keywords.get("page_layout"), keywords.get("page_size")
     group = _table(call, keywords)
     if group is not None:

@@ -13,7 +13,7 @@ import functools
 import struct
 import sys
 from ctypes import Structure, sizeof
-from typing import TYPE_CHECKING, Any, Callable, Sequence, Union
+from typing import TYPE_CHECKING, Any, Callable, Sequence
 
 import numpy as np
 
@@ -21,15 +21,15 @@ from . import _abi, _dlpack
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
 
-    Array = Union[np.ndarray, torch.Tensor]
-    Numbers = Union[Array, list, tuple]
+    from ._types import Array, Numbers
 
 _SIZE = sizeof(_abi.Tensor)
 _CPU, _CUDA = 0, 1  # device kinds of rapt.h
 
 
-def _packer(rank: int) -> Callable:
+def _packer(rank: int) -> Callable[..., None]:
     gap = 8 * (_abi.MAX_RANK - rank)  # bytes behind the shape and behind the strides
     return struct.Struct(f"@NPii{rank}q{gap}x{rank}q{gap}xii").pack_into
 
@@ -51,7 +51,7 @@ def tensor(name: str, value: Array, output: bool = False) -> _abi.Tensor:
     return made
 
 
-def tensors(name: str, values: Sequence[Array]) -> ctypes.Array:
+def tensors(name: str, values: Sequence[Array]) -> ctypes.Array[_abi.Tensor]:
     """An array of views, of inputs that the caller calls name[0], name[1], ..."""
     made = (_abi.Tensor * len(values))()
     for i, value in enumerate(values):
@@ -59,7 +59,7 @@ def tensors(name: str, values: Sequence[Array]) -> ctypes.Array:
     return made
 
 
-def numbers(name: str, value: Numbers, dtype: str, like: object = None) -> Array:
+def numbers(name: str, value: Numbers, dtype: str, like: Any = None) -> Any:
     """`value` itself, or an array of `dtype` made of a sequence of Python numbers, in the memory of
     the device of `like`. A view of it does not keep it alive."""
     if not isinstance(value, (list, tuple)):
@@ -76,63 +76,62 @@ def numbers(name: str, value: Numbers, dtype: str, like: object = None) -> Array
         raise ValueError(f"{name}: is {value}; must be numbers that fit {dtype}")
     if not on_cuda(like):
         return made
-    if library(type(like)) == "cupy":
+    if library(like) == "cupy":
         return _dlpack.to_device_of(like, made)
-    return sys.modules["torch"].from_numpy(made).to(like.device)  # type: ignore[attr-defined]
+    return sys.modules["torch"].from_numpy(made).to(like.device)
 
 
-def address(array: Array) -> int:
+def address(array: Any) -> int:
     """Of the first element."""
     if isinstance(array, np.ndarray):
-        return array.__array_interface__["data"][0]
-    return array.data.ptr if library(type(array)) == "cupy" else array.data_ptr()
+        return int(array.__array_interface__["data"][0])
+    return int(array.data.ptr if library(array) == "cupy" else array.data_ptr())
 
 
-def keep(memory: Array) -> None:
+def keep(memory: Any) -> None:
     """Once the tensor is gone, its memory is not handed out again before what was queued until then
     on the stream that is torch's current one now is done."""
-    if library(type(memory)) == "cupy":
+    if library(memory) == "cupy":
         raise NotImplementedError("plan: CuPy's current stream is another than when the plan was "
                                   "made; must be the same")
     current = sys.modules["torch"].cuda.current_stream(memory.device)
-    memory.record_stream(current)  # type: ignore[union-attr]
+    memory.record_stream(current)
 
 
 def on_cuda(value: object) -> bool:
     """Whether `value` is a torch tensor on a CUDA device, or an array of CuPy."""
     found = getattr(value, "is_cuda", None)
-    return library(type(value)) == "cupy" if found is None else found
+    return library(value) == "cupy" if found is None else bool(found)
 
 
-def stream_of(lead: object, **others: object) -> int:
+def stream_of(lead: Any, **others: object) -> int:
     """The CUstream that work on `lead` and others is queued on: its library's current one of its
     device. 0, the default stream, for what lies in the memory of the host."""
     if not on_cuda(lead):
         return 0
     of_one_library(lead, **others)
-    if library(type(lead)) == "cupy":
+    if library(lead) == "cupy":
         return _dlpack.current_stream(lead)
-    device = lead.device  # type: ignore[attr-defined]
-    return sys.modules["torch"].cuda.current_stream(device).cuda_stream
+    return int(sys.modules["torch"].cuda.current_stream(lead.device).cuda_stream)
 
 
 def of_one_library(lead: object, **others: object) -> None:
     """On a device, arrays of one library share a stream; no library waits for another's, nor knows
     when that is done with memory which it lent."""
-    wanted = library(type(lead))
+    wanted = library(lead)
     for name, value in others.items():
-        found = library(type(value))
+        found = library(value)
         if found != wanted and on_cuda(value) and on_cuda(lead):
             raise ValueError(f"{name}: is an array of {found}; must be of {wanted}, as others of "
                              "this call on a CUDA device")
 
 
-def empty(like: Array, shape: tuple, dtype: str = "") -> Array:
+def empty(like: Any, shape: tuple[int, ...], dtype: str = "") -> Any:
     """An uninitialised packed array of `like`'s library, and of its dtype unless one is named; to
     be published once it is written."""
     if isinstance(like, np.ndarray):
         return np.empty(shape, dtype or like.dtype)
-    make = _EMPTY.get(library(type(like)))
+    make = _EMPTY.get(library(like))
     if make is not None:
         return make(like, shape, dtype)
     torch = sys.modules["torch"]
@@ -147,19 +146,27 @@ _EMPTY = {"jax": _dlpack.empty_for_jax, "cupy": _dlpack.empty_for_cupy,
           "dlpack": _dlpack.empty_for_others}
 
 
-def publish(made: Array) -> Array:
+def publish(made: Any) -> Any:
     """An array of `empty`, or a caller's, as the caller gets it."""
     return made.publish() if type(made) is _dlpack.New else made
 
 
-@functools.lru_cache(maxsize=None)
-def library(kind: type) -> str:
-    """"numpy", "torch", "jax" or "cupy"; "dlpack" for others that speak it; else ""."""
+_LIBRARIES: dict[type, str] = {}
+
+
+def library(value: object) -> str:
+    """Whose array it is: "numpy", "torch", "jax" or "cupy", "dlpack" for others that speak it; else
+    "none"."""
+    kind = type(value)
+    return _LIBRARIES.get(kind) or _LIBRARIES.setdefault(kind, _library_of(kind))
+
+
+def _library_of(kind: type) -> str:
     modules = {base.__module__.partition(".")[0] for base in kind.__mro__}
     for name in ("torch", "numpy", "cupy", "jax"):
         if name in modules:
             return name
-    return "dlpack" if hasattr(kind, "__dlpack__") else ""
+    return "dlpack" if hasattr(kind, "__dlpack__") else "none"
 
 
 def view(holder: object, offset: int, name: str, value: Array, output: bool = False) -> None:
@@ -167,7 +174,8 @@ def view(holder: object, offset: int, name: str, value: Array, output: bool = Fa
     (_VIEWS.get(type(value)) or _view_of(name, type(value)))(holder, offset, name, value, output)
 
 
-def _view_numpy(holder: object, offset: int, name: str, array: np.ndarray, output: bool) -> None:
+def _view_numpy(holder: object, offset: int, name: str, array: NDArray[Any],
+                output: bool) -> None:
     pack, layout = _numpy_layout(name, array.dtype, array.shape, array.strides)
     flags = array.flags
     if not flags.aligned:  # which also says that strides are whole elements
@@ -178,7 +186,8 @@ def _view_numpy(holder: object, offset: int, name: str, array: np.ndarray, outpu
 
 
 @functools.lru_cache(maxsize=1024)  # a step's calls repeat a few layouts: 0.4 us less an array
-def _numpy_layout(name: str, dtype: np.dtype, shape: tuple, strides: tuple) -> tuple:
+def _numpy_layout(name: str, dtype: np.dtype[Any], shape: tuple[int, ...],
+                  strides: tuple[int, ...]) -> tuple[Any, ...]:
     """The packer, and (code, rank, shape..., strides... in elements)."""
     code = _abi.DTYPES.get(dtype.name) if dtype.isnative else None
     if code is None:
@@ -204,34 +213,34 @@ def _view_torch(holder: object, offset: int, name: str, tensor: torch.Tensor,
 
 
 def _view_dlpack(holder: object, offset: int, name: str, array: Any, output: bool) -> None:
-    kind = library(type(array))
+    kind = library(array)
     found = _dlpack.read(name, array, _dlpack.current_stream(array) if kind == "cupy" else None)
     if output and (found.read_only or kind == "jax"):
         raise ValueError(f"{name}: the array is read-only; must be writeable")
     rank = len(found.shape)
     pack = _packer_of(name, rank)
     pack(holder, offset, _SIZE, found.data, _abi.DTYPES[found.dtype], rank, *found.shape,
-         *found.strides, _CUDA if found.place == _dlpack.CUDA else _CPU, found.index)
+         *found.strides, _CUDA if found.place == _dlpack.CUDA else _CPU, found.device)
     vars(holder).setdefault("capsules", []).append(found.capsule)
 
 
-def _packer_of(name: str, rank: int) -> Callable:
+def _packer_of(name: str, rank: int) -> Callable[..., None]:
     if rank > _abi.MAX_RANK:
         raise ValueError(f"{name}: rank is {rank}; must be 1 to {_abi.MAX_RANK}")
     return _PACK[rank]
 
 
-_VIEWS: dict[type, Callable] = {np.ndarray: _view_numpy}
+_VIEWS: dict[type, Callable[..., None]] = {np.ndarray: _view_numpy}
 
 
-def _view_of(name: str, kind: type) -> Callable:
+def _view_of(name: str, kind: type) -> Callable[..., None]:
     """The view of a type that is met for the first time."""
     torch = sys.modules.get("torch")
     if torch is not None and issubclass(kind, torch.Tensor):
-        found: Callable = _view_torch
+        found: Callable[..., None] = _view_torch
     elif issubclass(kind, np.ndarray) and not issubclass(kind, np.ma.MaskedArray):
         found = _view_numpy
-    elif library(kind) in _EMPTY and hasattr(kind, "__dlpack_device__"):
+    elif _library_of(kind) in _EMPTY and hasattr(kind, "__dlpack_device__"):
         found = _view_dlpack
     else:
         raise TypeError(f"{name}: is a {kind.__name__}; must be an array of NumPy, torch or "

@@ -9,7 +9,7 @@ functions here are their front.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Optional, Sequence, Tuple, cast
+from typing import TYPE_CHECKING, Any, Optional, Sequence, Tuple, overload
 
 import torch
 from torch import _C
@@ -17,10 +17,12 @@ from torch import _C
 from . import _attention, _backward
 
 if TYPE_CHECKING:
+    from typing import Literal, Union
+
     from torch import Tensor
     from typing_extensions import Unpack
 
-    from ._problem import Keywords
+    from ._problem import Inputs
 
 # What attend has a gradient in, beside q, k and v: rapt.h calls the third one slopes.
 _LEARNED = ("bias", "sinks", "alibi")
@@ -43,8 +45,25 @@ _DEFAULTS = (*[None] * (len(_LEARNED) + len(_VECTORS)), *(value for _, value in 
 _WORD = 2**64
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor,
-           **keywords: Unpack[Keywords]) -> Any:
+@overload
+def attend(q: Tensor, k: Tensor, v: Tensor, *, return_lse: Literal[False] = ...,
+           **keywords: Unpack[Inputs]) -> Tensor:
+    ...
+
+
+@overload
+def attend(q: Tensor, k: Tensor, v: Tensor, *, return_lse: Literal[True],
+           **keywords: Unpack[Inputs]) -> Tuple[Tensor, Tensor]:
+    ...
+
+
+@overload
+def attend(q: Tensor, k: Tensor, v: Tensor, *, return_lse: bool,
+           **keywords: Unpack[Inputs]) -> Union[Tensor, Tuple[Tensor, Tensor]]:
+    ...
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, **keywords: Any) -> Any:
     """rapt.attend with gradients in q, k, v, and in bias, sinks and alibi where they require one.
 
     Shapes, keywords and errors are rapt.attend's, but that there is no out and no lse to write to.
@@ -63,7 +82,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor,
         return _attention.run(q, k, v, keywords)
     return_lse = keywords.pop("return_lse", False)
     q, k, v = _autocast(q, k, v)
-    out, lse = torch.ops.rapt.attend(q, k, v, *_arguments(q, cast(dict, keywords)))
+    out, lse = torch.ops.rapt.attend(q, k, v, *_arguments(q, keywords))
     return (out, lse) if return_lse else out
 
 
@@ -86,7 +105,7 @@ def _nobody_watches() -> bool:
                 _C._are_functorch_transforms_active() or _C._is_any_autocast_enabled())
 
 
-def _learns(q: Tensor, k: Tensor, v: Tensor, keywords: Keywords) -> bool:
+def _learns(q: Tensor, k: Tensor, v: Tensor, keywords: dict[str, Any]) -> bool:
     return any(getattr(x, "requires_grad", False)
                for x in (q, k, v, *(keywords.get(name) for name in _LEARNED)))
 
@@ -99,7 +118,7 @@ def _autocast(*tensors: Tensor) -> Sequence[Tensor]:
     return [x.to(dtype) if x.is_floating_point() else x for x in tensors]
 
 
-def _arguments(q: Tensor, keywords: dict) -> list:
+def _arguments(q: Tensor, keywords: dict[str, Any]) -> list[Any]:
     """The operator's arguments behind q, k and v, in the order of _NAMES."""
     keywords["left"], keywords["right"] = _window(keywords.pop("window", None))
     take = keywords.pop
@@ -116,7 +135,7 @@ def _arguments(q: Tensor, keywords: dict) -> list:
     return found
 
 
-def _window(window: Any) -> tuple:
+def _window(window: Any) -> tuple[Any, ...]:
     if window is None:
         return None, None
     if not isinstance(window, (tuple, list)) or len(window) != 2:
@@ -124,7 +143,7 @@ def _window(window: Any) -> tuple:
     return tuple(window)
 
 
-def _keywords(arguments: Sequence) -> dict:
+def _keywords(arguments: Sequence[Any]) -> dict[str, Any]:
     """rapt.attend's keywords from the operator's arguments; those at their default are left out.
     A default number of threads stands in no graph: it is that of the day that the graph runs."""
     found = {name: value for name, value, default in zip(_NAMES, arguments, _DEFAULTS)
@@ -144,7 +163,8 @@ def _keywords(arguments: Sequence) -> dict:
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, *arguments: Any) -> Tuple[Tensor, Tensor]:
     with torch.no_grad():
-        return _attention.run(q, k, v, {**_keywords(arguments), "return_lse": True})
+        out, lse = _attention.run(q, k, v, {**_keywords(arguments), "return_lse": True})
+    return out, lse
 
 
 def _attend_fake(q: Tensor, k: Tensor, v: Tensor, *arguments: Any) -> Tuple[Tensor, Tensor]:
@@ -174,7 +194,8 @@ def _attend_backward_fake(d_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: T
             *_gradients_of_learned(q, wanted, arguments))
 
 
-def _gradients_of_learned(q: Tensor, wanted: Sequence[bool], arguments: Sequence) -> list:
+def _gradients_of_learned(q: Tensor, wanted: Sequence[bool],
+                          arguments: Sequence[Any]) -> list[Tensor]:
     """Buffers in float32, which is what rapt sums them in."""
     return [q.new_empty(x.shape if one else (0,), dtype=torch.float32)
             for one, x in zip(wanted, arguments)]
@@ -195,7 +216,7 @@ class _Attend(torch.autograd.Function):
         return out, lse
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Optional[Tensor]) -> tuple:
+    def backward(ctx: Any, *gradients: Optional[Tensor]) -> tuple[Any, ...]:
         out, lse, q, k, v, *tensors = ctx.saved_tensors
         rest = (None,) * (len(_NAMES) - len(_LEARNED))
         if gradients[0] is None:
@@ -214,7 +235,8 @@ class _AttendBackward(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Tuple[Tensor, ...]:
         with _C._AutoDispatchBelowAutograd():
-            return torch.ops.rapt.attend_backward.default(*arguments)
+            gradients: Tuple[Tensor, ...] = torch.ops.rapt.attend_backward.default(*arguments)
+        return gradients
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> None:
@@ -228,7 +250,8 @@ def _schema(name: str, before: str, result: str) -> str:
     return f"{name}({before}, {', '.join(tensors + settings)}) -> ({result})"
 
 
-_library = torch.library.Library("rapt", "DEF")
+_new_library: Any = torch.library.Library  # torch has no types for it
+_library = _new_library("rapt", "DEF")
 
 
 def _define(name: str, before: str, results: int, kernel: Any, fake: Any, function: Any) -> None:

@@ -44,7 +44,7 @@ def attention(module: torch.nn.Module,
     if keywords.get("output_attentions"):
         raise NotImplementedError("output_attentions: the weights are never formed; must be False")
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
-    found: dict = {"scale": scaling, "softcap": softcap or 0.0}
+    found: dict[str, Any] = {"scale": scaling, "softcap": softcap or 0.0}
     if s_aux is not None:
         found["sinks"] = s_aux.float()
     if dropout:
@@ -58,11 +58,11 @@ def attention(module: torch.nn.Module,
 
 
 def _masked(attention_mask: Optional[Tensor], causal: bool, sliding_window: Optional[int],
-            kv_len: int) -> dict:
+            kv_len: int) -> dict[str, Any]:
     """The keywords of attend for a mask."""
     if attention_mask is not None and attention_mask.dtype != torch.int32:
         return {"bias": attention_mask[..., :kv_len]}
-    found: dict = {"causal": causal}
+    found: dict[str, Any] = {"causal": causal}
     if causal and sliding_window:
         found = {"window": (sliding_window - 1, 0)}
     if attention_mask is not None:
@@ -85,7 +85,7 @@ def mask(batch_size: int,
          kv_length: int,
          q_offset: Any = 0,
          kv_offset: int = 0,
-         mask_function: Callable = causal_mask_function,
+         mask_function: Callable[..., Any] = causal_mask_function,
          attention_mask: Optional[Tensor] = None,
          local_size: Optional[int] = None,
          allow_is_causal_skip: bool = True,
@@ -108,9 +108,10 @@ def mask(batch_size: int,
         found = _lengths(batch_size, padding, min(used, kv_length), q_offset - kv_offset, device)
         if found is not None:
             return found
-    return sdpa_mask(batch_size, q_length, kv_length, q_offset, kv_offset, mask_function,
-                     attention_mask, local_size, allow_is_causal_skip=False,
-                     allow_is_bidirectional_skip=False, device=device, **keywords)
+    whole: Tensor = sdpa_mask(batch_size, q_length, kv_length, q_offset, kv_offset, mask_function,
+                              attention_mask, local_size, allow_is_causal_skip=False,
+                              allow_is_bidirectional_skip=False, device=device, **keywords)
+    return whole
 
 
 def _lengths(batch: int, padding: Optional[Tensor], used: int, q_start: int,
