@@ -156,6 +156,8 @@ def test_no_record_is_named(tree):
 def test_parts_share_the_tests_out():
     jobs = [job.name for k in (1, 2, 3) for job in gpu_tests.jobs_of(gpu_tests.Part(k, 3), 4)]
     assert len(jobs) == len(set(jobs)) and jobs.count("large") == 1
+    alone = [job.name for k in (1, 2, 3) for job in gpu_tests.jobs_alone(gpu_tests.Part(k, 3))]
+    assert alone == ["timed"]
     shards = [job.environment["GTEST_SHARD_INDEX"] for k in (1, 2, 3)
               for job in gpu_tests.jobs_of(gpu_tests.Part(k, 3), 4) if "unit" in job.name]
     assert sorted(map(int, shards)) == list(range(12))

@@ -206,6 +206,19 @@ TEST_F(HopperMaps, OfPages) {
   expect(encoded[2], {128, 32, 2, 40}, {512, 256, 16384}, {64, 32, 1, 1});
 }
 
+// Rows of smaller pages are found one by one.
+TEST_F(HopperMaps, OfPagesOnlyWhereTheyHoldBoxes) {
+  p_.page_size = 4;
+  p_.pages = 320;
+  p_.k_pages = {&memory_[1], 4 * 2 * 128, 2 * 128, 128, 1, 1};
+  p_.v_pages = {&memory_[2], 4 * 2 * 64, 2 * 64, 64, 1, 1};
+  (void)params();
+  EXPECT_EQ(encoded.size(), 2U);
+  EXPECT_TRUE(has_slots(p_));
+  p_.page_size = 8;
+  EXPECT_FALSE(has_slots(p_));
+}
+
 // Three heads do not divide 64 rows: chunks are copied instead.
 TEST_F(HopperMaps, OfQueriesOnlyWhereBoxesAreWholeTokens) {
   p_.q_heads = 6;
@@ -244,8 +257,6 @@ TEST_F(HopperMaps, RefusesWhatTmaDoesNotRead) {
             "k: a stride is 1099511627776, this kernel takes more than 0 and less than 2^40 bytes");
   EXPECT_EQ(refusal([](Problem& p) { p.kv_len = std::int64_t{1} << 31; }),
             "k: a dimension is 2147483648, this kernel takes 2^31 - 1");
-  EXPECT_EQ(refusal([](Problem& p) { p.page_size = 4; }),
-            "k_pages: page_size is 4, this kernel takes 8 and more");
   EXPECT_EQ(refusal([](Problem& p) {
               p.page_size = 16;
               p.page_layout = RAPT_X_PACKED;

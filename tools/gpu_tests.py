@@ -23,8 +23,9 @@ from steps import BUILD, LOGS, RELEASE, ROOT, SEED
 SECONDS = 450
 PROBLEMS = 2_400  # of verify, over all parts; most of a second each goes into compiling
 MOST_WORKERS = 14
-# Tensors that fill a device are for one process alone.
-TESTS, LARGE_TESTS = "Gpu*-*GpuLarge*", "*GpuLarge*"
+# Tensors that fill a device are for one process, and the host's time is for one at a time.
+LARGE_TESTS, TIMED_TESTS = "*GpuLarge*", "*GpuWarm*"
+TESTS = f"Gpu*-{LARGE_TESTS}:{TIMED_TESTS}"
 # What each sanitizer looks at: every case on every kernel, and nonsense in the indices.
 SANITIZED = {"memcheck": "*GpuCase.IsRightOnEvery*:*GpuIndices*:GpuVerbs*",
              "racecheck": "Gpu/GpuCase.IsRightOnEvery*",
@@ -108,6 +109,11 @@ def python_job():
     return Job("python", command, report, outcomes_of_junit,
                {"PYTHONPATH": str(ROOT / "python"), "PYTHONDONTWRITEBYTECODE": "1",
                 "RAPT_LIBRARY": str(RELEASE / "librapt.so")})
+
+
+def jobs_alone(part):
+    """What runs before the others, by itself."""
+    return [unit_job("timed", 0, 1, TIMED_TESTS)] if part.index == 1 else []
 
 
 def jobs_of(part, workers):
@@ -200,10 +206,13 @@ def run_part(part, sanitizer=None):
     os.environ.setdefault("RAPT_CACHE_DIR", str(BUILD / "gpu-cache"))
     Path(os.environ["RAPT_CACHE_DIR"]).mkdir(parents=True, exist_ok=True)
     workers = max(1, min(MOST_WORKERS, len(os.sched_getaffinity(0)) - 1))
+    alone = [] if sanitizer else jobs_alone(part)
     jobs = sanitizer_jobs(part, workers, sanitizer) if sanitizer else jobs_of(part, workers)
-    print(f"part {part} on {gpu}, driver {driver}: {len(jobs)} jobs, {workers} at a time",
-          flush=True)
+    print(f"part {part} on {gpu}, driver {driver}: {len(alone) + len(jobs)} jobs, {workers} at a "
+          "time", flush=True)
     tests = {}
+    for job in alone:
+        tests.update(run_and_report(job, deadline))
     with ThreadPoolExecutor(workers) as pool:
         for outcomes in pool.map(lambda job: run_and_report(job, deadline), jobs):
             tests.update(outcomes)

@@ -8,9 +8,10 @@ namespace rapt::kernels {
 
 // How K and V are found (kit/kv_source.cuh).
 enum class KvKind : int {
-  rows = 0,   // dense or ragged: a token's row is contiguous, tokens are a stride apart
-  pages = 1,  // a page table; rows contiguous
-  turned = 2  // a page table; the head dimension strided (head_dim_page, x_packed)
+  rows = 0,    // dense or ragged: a token's row is contiguous, tokens are a stride apart
+  pages = 1,   // a page table; rows contiguous
+  turned = 2,  // a page table; the head dimension strided (head_dim_page, x_packed)
+  slots = 3    // pages of so few rows that boxes do not pay: each row is found for itself
 };
 
 struct ForwardConfig {

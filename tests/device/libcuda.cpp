@@ -41,6 +41,8 @@ struct Kernel {
   std::size_t most_shared_bytes = 48 << 10;  // without an attribute that says more
 };
 
+std::atomic<bool> emulates = false;  // it has kernels of the emulator's compiler
+
 // In a file that stays open: dlopen knows libraries by their paths, here a descriptor's number.
 struct Library {
   int file = -1;
@@ -53,6 +55,7 @@ struct Library {
     const std::string path = "/proc/self/fd/" + std::to_string(file);
     handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (handle == nullptr) std::fprintf(stderr, "emulated GPU: %s\n", dlerror());
+    emulates = true;
     return handle != nullptr;
   }
 
@@ -80,18 +83,36 @@ int shared_bytes(int arch) {
   return (arch >= 90 ? 227 : arch >= 80 ? 163 : arch >= 75 ? 64 : 96) * kKiB;
 }
 
-// Ends at a page that nobody may touch, as far as alignment allows, and begins as garbage.
+constexpr int kGarbage = 0xff;  // what memory begins as: NaN
+
+// Ends at a page that nobody may touch, as far as alignment allows.
 CUresult allocate(void** memory, std::size_t bytes) {
   ++counts.memory;
   *memory = rapt::emulator::allocate_guarded(bytes, 256);
   if (*memory == nullptr) return kOutOfMemory;
-  std::memset(*memory, 0xff, bytes);
+  std::memset(*memory, kGarbage, bytes);
   return kSuccess;
 }
 
 CUresult release(void* memory) {
   ++counts.memory;
   rapt::emulator::release_guarded(memory);
+  return kSuccess;
+}
+
+// Quickly, as from a pool; warm calls do.
+CUresult allocate_pooled(void** memory, std::size_t bytes) {
+  ++counts.memory;
+  constexpr std::size_t kAlignment = 256;
+  *memory = std::aligned_alloc(kAlignment, (bytes / kAlignment + 1) * kAlignment);
+  if (*memory == nullptr) return kOutOfMemory;
+  if (emulates) std::memset(*memory, kGarbage, bytes);
+  return kSuccess;
+}
+
+CUresult release_pooled(void* memory) {
+  ++counts.memory;
+  std::free(memory);
   return kSuccess;
 }
 
@@ -218,9 +239,9 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig* launch, CUkernel handle, void** 
 CUresult cuMemAlloc_v2(void** memory, std::size_t bytes) { return allocate(memory, bytes); }
 CUresult cuMemFree_v2(void* memory) { return release(memory); }
 CUresult cuMemHostAlloc(void** memory, std::size_t bytes, unsigned) {
-  return allocate(memory, bytes);
+  return allocate_pooled(memory, bytes);
 }
-CUresult cuMemFreeHost(void* memory) { return release(memory); }
+CUresult cuMemFreeHost(void* memory) { return release_pooled(memory); }
 CUresult cuMemcpyAsync(void* to, const void* from, std::size_t bytes, CUstream) {
   std::memcpy(to, from, bytes);
   return ++counts.copies, kSuccess;
@@ -233,9 +254,9 @@ CUresult cuPointerGetAttribute(void* value, int, const void*) {
   return *static_cast<int*>(value) = 0, kSuccess;
 }
 CUresult cuMemAllocAsync(void** memory, std::size_t bytes, CUstream) {
-  return allocate(memory, bytes);
+  return allocate_pooled(memory, bytes);
 }
-CUresult cuMemFreeAsync(void* memory, CUstream) { return release(memory); }
+CUresult cuMemFreeAsync(void* memory, CUstream) { return release_pooled(memory); }
 
 CUresult cuEventCreate(CUevent* made, unsigned) {
   return *made = reinterpret_cast<CUevent>(&event), kSuccess;

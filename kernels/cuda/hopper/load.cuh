@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 // The loaders' warps: one brings keys, one values, block by block from the last to the first, one
-// the queries.
+// the queries. Boxes by TMA where there are some, else rows by cp.async.
 #pragma once
 #include "../kit/tile_load.cuh"
 #include "../kit/tma.cuh"
@@ -28,6 +28,44 @@ struct HopperLoader {
     }
   }
 };
+
+// Rows into panels of 64 columns, then an arrival on `barrier`. Eight lanes bring a row's panel,
+// four rows at a time; row(i, inside) says where row i begins, or anywhere and that it is zeros.
+template <int rows, int panels, int panel_bytes, class Row>
+__device__ __forceinline__ void load_rows(u32 to, int columns, u32 barrier, Row row) {
+  const int lane = threadIdx.x & 31, chunk = lane & 7;
+#pragma unroll 4
+  for (int i = lane / 8; i < rows; i += 4) {
+    bool inside;
+    const u16* from = row(i, inside);
+    const u32 at = to + i * 128 + (chunk ^ (i & 7)) * 16;
+#pragma unroll
+    for (int panel = 0; panel < panels; ++panel) {
+      const int column = panel * 64 + chunk * 8;
+      const bool valid = inside && column < columns;
+      ptx::cp_async_16(at + panel * panel_bytes, from + (valid ? column : 0), valid ? 16 : 0);
+    }
+  }
+  ptx::cp_async_wait_all();
+  ptx::fence_async_shared();
+  __syncwarp();
+  if (lane == 0) ptx::mbarrier_arrive(barrier);
+}
+
+// Keys or values whose pages are too small for boxes.
+template <ForwardConfig C, int panels>
+__device__ __forceinline__ void load_slots(const HopperParams& params, const PagesParam& pages,
+                                           const HopperTile<C>& tile, const Range& block, int dim,
+                                           int first_column, u32 to, u32 barrier) {
+  const ForwardParams& p = params.forward;
+  const Sequence& s = tile.sequence;
+  const KvSide<C> side = make_side<C>({}, pages, s, tile.work.kv_head, dim);
+  load_rows<C.block_kv, panels, HopperShape<C>::kKvPanel>(
+      to, dim - first_column, barrier, [&](int i, bool& inside) {
+        inside = block.begin + i < block.end;
+        return inside ? side.row(p, s, block.begin + i) + first_column : side.base;
+      });
+}
 
 // Lanes bring a box each: a panel of 64 columns of a block of keys, or of its part in one page.
 template <ForwardConfig C, int panels>
@@ -73,12 +111,21 @@ struct KeyLoader : HopperLoader<C> {
     this->each_tile([&](const HopperTile<C>& tile) {
       for (int i = tile.blocks - 1; i >= 0; --i) {
         k.wait_empty(this->shared.k);
-        BoxLoad<C, HopperShape<C>::kQPanels>::run(this->params, this->params.k, tile, tile.block(i),
-                                                  0, this->shared.k_tile(k.stage()),
-                                                  this->shared.k.full(k.stage()));
+        load(tile, tile.block(i), this->shared.k_tile(k.stage()), this->shared.k.full(k.stage()));
         ++k.steps;
       }
     });
+  }
+
+  __device__ __forceinline__ void load(const HopperTile<C>& tile, const Range& block, u32 to,
+                                       u32 full) const {
+    constexpr int kPanels = HopperShape<C>::kQPanels;
+    const ForwardParams& p = this->params.forward;
+    if constexpr (C.kv == KvKind::slots) {
+      load_slots<C, kPanels>(this->params, p.k_pages, tile, block, p.head_dim, 0, to, full);
+    } else {
+      BoxLoad<C, kPanels>::run(this->params, this->params.k, tile, block, 0, to, full);
+    }
   }
 };
 
@@ -105,8 +152,14 @@ struct ValueLoader : HopperLoader<C> {
     const Range safe = block.end <= tile.walk.sinks.end ? tile.walk.sinks : tile.safe;
     const bool mend = block.begin < safe.begin || block.begin + C.block_kv > safe.end;
     const u32 barrier = mend ? this->shared.mended : full;
-    BoxLoad<C, kPanels>::run(this->params, this->params.v, tile, block,
-                             tile.work.value_chunk * C.value_dim, to, barrier);
+    const int column = tile.work.value_chunk * C.value_dim;
+    if constexpr (C.kv == KvKind::slots) {
+      const ForwardParams& p = this->params.forward;
+      load_slots<C, kPanels>(this->params, p.v_pages, tile, block, p.value_dim, column, to,
+                             barrier);
+    } else {
+      BoxLoad<C, kPanels>::run(this->params, this->params.v, tile, block, column, to, barrier);
+    }
     if (!mend) return;
     ptx::mbarrier_wait(barrier, mend_phase);
     mend_phase ^= 1;
@@ -168,30 +221,18 @@ struct QueryLoader : HopperLoader<C> {
                      static_cast<int>(s.q_batch));
   }
 
-  // Eight lanes bring a row's panel, four rows at a time; zeros outside the sequence.
-  __device__ __forceinline__ void load_chunks(const HopperTile<C>& tile, int group, u32 tile_at,
+  // Zeros outside the sequence.
+  __device__ __forceinline__ void load_chunks(const HopperTile<C>& tile, int group, u32 to,
                                               u32 barrier) const {
     const ForwardParams& p = this->params.forward;
     const Sequence& s = tile.sequence;
-    const int chunk = threadIdx.x & 7;
-    for (int local = (threadIdx.x & 31) / 8; local < 64; local += 4) {
-      const int row = tile.first_row + 64 * group + local;
-      const bool inside = row >= 0 && row < s.q_len * p.group;
-      const i64 at = inside ? offset_of(p.q, s, place_of(p, tile.work.kv_head, row)) : 0;
-      const u32 to = tile_at + local * 128 + (chunk ^ (local & 7)) * 16;
-#pragma unroll
-      for (int panel = 0; panel < Shape::kQPanels; ++panel) {
-        const int column = panel * 64 + chunk * 8;
-        const bool valid = inside && column < p.head_dim;
-        ptx::cp_async_16(to + panel * Shape::kQPanel,
-                         static_cast<const u16*>(p.q.data) + at + (valid ? column : 0),
-                         valid ? 16 : 0);
-      }
-    }
-    ptx::cp_async_wait_all();
-    ptx::fence_async_shared();
-    __syncwarp();
-    if ((threadIdx.x & 31) == 0) ptx::mbarrier_arrive(barrier);
+    const int first = tile.first_row + 64 * group;
+    load_rows<64, Shape::kQPanels, Shape::kQPanel>(
+        to, p.head_dim, barrier, [&](int i, bool& inside) {
+          inside = first + i >= 0 && first + i < s.q_len * p.group;
+          const i64 at = inside ? offset_of(p.q, s, place_of(p, tile.work.kv_head, first + i)) : 0;
+          return static_cast<const u16*>(p.q.data) + at;
+        });
   }
 };
 

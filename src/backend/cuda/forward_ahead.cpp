@@ -50,6 +50,7 @@ const std::function<void(Problem&)> kFeatures[] = {
     [](Problem& p) { p.sinks = &kGiven; },
     [](Problem& p) { p.dropout_keep = 230; },
     [](Problem& p) { p.page_size = 64; },
+    [](Problem& p) { p.page_size = 1; },
     [](Problem& p) {
       p.page_size = 64;
       p.page_layout = RAPT_X_PACKED;
@@ -119,6 +120,8 @@ void add_all(List& list, DType dtype) {
         list.add(p);
         feature(all);
       }
+      list.add(all);
+      all.page_layout = plain.page_layout;  // which every kernel takes
       list.add(all);
     }
   }

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "backend/cuda/config_text.h"
+#include "backend/cuda/hopper.h"
 #include "backend/cuda/views.h"
 #include "backend/cuda/wgmma_text.h"
 #include "kernels/cuda/hopper/budget.h"
@@ -193,6 +194,7 @@ bool configure_forward(ForwardKind kind, const Problem& p, std::int64_t q_len,
   const std::int64_t rows = q_len * (p.q_heads / p.kv_heads);
   ForwardConfig c = *config;
   configure_features(p, &c);
+  if (kind == ForwardKind::hopper && has_slots(p)) c.kv = KvKind::slots;
   c.element = element_of(p.dtype);
   c.head_dim = round_up(p.head_dim);
   c.value_dim = std::min(round_up(p.value_dim), kMostColumns);

@@ -167,14 +167,12 @@ Status encode(const Driver& driver, const TiledTensor& tensor, kernels::TensorMa
 
 bool suits_hopper(const Problem& p) { return p.q_len * (p.q_heads / p.kv_heads) > 64; }
 
+bool has_slots(const Problem& p) { return p.page_size > 0 && p.page_size < kLeastPage; }
+
 Refusal refuse_hopper_layout(const Problem& p) {
   if (turned(p)) {
     return Refusal::because(
         "k_pages: page_layout is one whose rows are not contiguous, this kernel wants them so");
-  }
-  if (p.page_size > 0 && p.page_size < kLeastPage) {
-    return Refusal::because("k_pages: page_size is ", p.page_size,
-                            ", this kernel takes 8 and more");
   }
   if (const Refusal why = refuse_side(k_side(p), p.dtype); why.refuses()) return why;
   return refuse_side(v_side(p), p.dtype);
@@ -197,6 +195,7 @@ Status set_hopper_params(const Driver& driver, const Problem& p, const ForwardCo
     params.out_box = static_cast<int>(out.box[2]);
     RAPT_RETURN_IF_ERROR(encode(driver, out, params.out));
   }
+  if (has_slots(p)) return {};
   RAPT_RETURN_IF_ERROR(encode(driver, tiled(k_side(p), p.dtype, params.piece), params.k));
   return encode(driver, tiled(v_side(p), p.dtype, params.piece), params.v);
 }

@@ -14,6 +14,9 @@ namespace rapt::cuda {
 // Whether there are enough rows a kv head for its tiles; for fewer another kernel is faster.
 bool suits_hopper(const Problem& problem);
 
+// Whether pages are so small that their rows are found one by one.
+bool has_slots(const Problem& problem);
+
 // What of the problem's layout the kernel does not take.
 Refusal refuse_hopper_layout(const Problem& problem);
 
