@@ -152,7 +152,6 @@ inline void ptx_cp_async_bulk_commit_group() { thread_stores().commit(); }
 inline void ptx_cp_async_bulk_wait_group_read(int pending) {
   thread_stores().wait(static_cast<std::size_t>(pending));
 }
-inline void ptx_prefetch_tensormap(const void*) {}
 
 // Numbers and plain memory
 

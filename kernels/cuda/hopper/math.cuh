@@ -5,29 +5,12 @@
 #pragma once
 #include "../kit/epilogue.cuh"
 #include "../kit/features.cuh"
+#include "../kit/fragment.cuh"
 #include "../kit/tma.cuh"
 #include "../kit/wgmma.cuh"
 #include "shape.cuh"
 
 namespace rapt::kernels {
-
-// A thread's part of 64 rows: the accumulators of wgmma are those of mma.m16n8k16.
-template <ForwardConfig C>
-struct WgmmaLayout {
-  static constexpr int rows = 2;
-  static constexpr int keys = C.block_kv / 4;
-  static constexpr int lanes = 4;
-  static constexpr bool in_quads = true;
-  static constexpr bool exact = false;
-
-  static __device__ __forceinline__ int col(int c) { return lane_key() + key_offset(c); }
-  static __device__ __forceinline__ int key(int c) { return col(c); }
-  static __device__ __forceinline__ int lane_key() { return (threadIdx.x & 3) * 2; }
-  static constexpr int key_offset(int c) { return c / 2 * 8 + (c & 1); }
-  static __device__ __forceinline__ int row(int r) {
-    return (threadIdx.x & 127) / 32 * 16 + r * 8 + (threadIdx.x & 31) / 4;
-  }
-};
 
 // The rows of one thread in a tile's record.
 template <ForwardConfig C>

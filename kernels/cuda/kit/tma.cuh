@@ -7,10 +7,6 @@
 
 namespace rapt::kernels::ptx {
 
-__device__ __forceinline__ void prefetch_tensor_map(const TensorMap& map) {
-  asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
-}
-
 // The box at (x, y, z, w) to shared memory; its bytes count on `barrier`.
 __device__ __forceinline__ void tma_load_4d(u32 to, const TensorMap& map, u32 barrier, int x, int y,
                                             int z, int w) {

@@ -6,27 +6,10 @@
 #pragma once
 #include "../kit/epilogue.cuh"
 #include "../kit/features.cuh"
+#include "../kit/fragment.cuh"
 #include "../kit/tile_load.cuh"
 
 namespace rapt::kernels {
-
-// Rows and columns of an mma.m16n8k16 accumulator, fragment beside fragment.
-template <ForwardConfig C>
-struct MmaLayout {
-  static constexpr int rows = 2 * C.row_frags;
-  static constexpr int keys = C.block_kv / 4;
-  static constexpr int lanes = 4;
-  static constexpr bool in_quads = true;
-  static constexpr bool exact = false;
-
-  static __device__ __forceinline__ int col(int c) { return lane_key() + key_offset(c); }
-  static __device__ __forceinline__ int key(int c) { return col(c); }
-  static __device__ __forceinline__ int lane_key() { return (threadIdx.x & 3) * 2; }
-  static constexpr int key_offset(int c) { return c / 2 * 8 + (c & 1); }
-  static __device__ __forceinline__ int row(int r) {
-    return r / 2 * 16 + r % 2 * 8 + (threadIdx.x & 31) / 4;
-  }
-};
 
 template <ForwardConfig C>
 struct PortableForward {
