@@ -19,8 +19,12 @@
 #include "../emulator/machine.h"
 #include "../emulator/tensor_map.h"
 #include "backend/cuda/driver_api.h"
+#include "graph.h"
 
 using namespace rapt::cuda;  // cuda.h has these names in no namespace
+using rapt::stand_in::Graph;
+using rapt::stand_in::NodeType;
+using rapt::stand_in::Stream;
 
 namespace {
 
@@ -30,15 +34,18 @@ struct Counts {
 Counts counts;
 
 // What handles point at.
-char context, stream, event, captured;
+char context, event;
+Stream capturing = {std::make_shared<Graph>()};
 
 constexpr CUresult kInvalidValue = 1, kLaunchFailed = 719, kNotSupported = 801;
+constexpr CUresult kCaptureUnsupported = 900;
 
 // A kernel of the emulator's compiler, or one for real GPUs, which has no entry.
 struct Kernel {
   std::string name;
   rapt::emulator::Entry entry = nullptr;
-  std::size_t most_shared_bytes = 48 << 10;  // without an attribute that says more
+  const std::size_t* parameter_bytes = nullptr;  // 0 behind the last
+  std::size_t most_shared_bytes = 48 << 10;      // without an attribute that says more
 };
 
 std::atomic<bool> emulates = false;  // it has kernels of the emulator's compiler
@@ -68,6 +75,14 @@ struct Library {
   }
 };
 
+// Captures that are under way: meanwhile nothing may allocate, load or wait, in any thread.
+std::atomic<int> captures = 0;
+
+// Null where the stream does what it is told.
+Graph* graph_of(CUstream stream) {
+  return stream == nullptr ? nullptr : reinterpret_cast<Stream*>(stream)->captured.get();
+}
+
 thread_local CUcontext current;
 CUcontext primary() { return reinterpret_cast<CUcontext>(&context); }
 
@@ -88,6 +103,7 @@ constexpr int kGarbage = 0xff;  // what memory begins as: NaN
 // Ends at a page that nobody may touch, as far as alignment allows.
 CUresult allocate(void** memory, std::size_t bytes) {
   ++counts.memory;
+  if (captures > 0) return kCaptureUnsupported;
   *memory = rapt::emulator::allocate_guarded(bytes, 256);
   if (*memory == nullptr) return kOutOfMemory;
   std::memset(*memory, kGarbage, bytes);
@@ -147,7 +163,7 @@ StandInCounts stand_in_counts() {
           counts.memory,   counts.copies, counts.waits};
 }
 
-void* stand_in_capturing_stream() { return &captured; }
+void* stand_in_capturing_stream() { return &capturing; }
 
 CUresult cuInit(unsigned) { return kSuccess; }
 CUresult cuDriverGetVersion(int* version) { return *version = 13000, kSuccess; }
@@ -195,14 +211,18 @@ CUresult cuCtxPopCurrent_v2(CUcontext* popped) {
 }
 CUresult cuStreamGetCtx(CUstream, CUcontext* found) { return *found = primary(), kSuccess; }
 CUresult cuStreamIsCapturing(CUstream stream, int* status) {
-  *status = static_cast<void*>(stream) == &captured ? 1 : 0;
+  *status = graph_of(stream) != nullptr ? 1 : 0;
   return kSuccess;
 }
-CUresult cuStreamSynchronize(CUstream) { return ++counts.waits, kSuccess; }
+CUresult cuStreamSynchronize(CUstream) {
+  ++counts.waits;
+  return captures > 0 ? kCaptureUnsupported : kSuccess;
+}
 
 CUresult cuLibraryLoadData(CUlibrary* made, const void* image, int*, void**, unsigned, int*, void**,
                            unsigned) {
   ++counts.loads;
+  if (captures > 0) return kCaptureUnsupported;
   auto* library = new Library;
   *made = reinterpret_cast<CUlibrary>(library);
   const std::size_t bytes = bytes_of_library(image);
@@ -219,7 +239,9 @@ CUresult cuLibraryGetKernel(CUkernel* found, CUlibrary handle, const char* name)
   if (library.handle != nullptr) {
     const std::string symbol = std::string("rapt_emulated_") + name;
     kernel.entry = reinterpret_cast<rapt::emulator::Entry>(dlsym(library.handle, symbol.c_str()));
-    if (kernel.entry == nullptr) return kInvalidValue;
+    kernel.parameter_bytes =
+        static_cast<const std::size_t*>(dlsym(library.handle, (symbol + "_bytes").c_str()));
+    if (kernel.entry == nullptr || kernel.parameter_bytes == nullptr) return kInvalidValue;
   }
   return *found = reinterpret_cast<CUkernel>(&kernel), kSuccess;
 }
@@ -233,7 +255,14 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig* launch, CUkernel handle, void** 
                           void**) {
   ++counts.launches;
   const auto& kernel = *reinterpret_cast<const Kernel*>(handle);
-  return kernel.entry == nullptr ? kSuccess : run(*launch, kernel, parameters);
+  if (kernel.entry == nullptr) return kSuccess;
+  Graph* graph = graph_of(launch->stream);
+  if (graph == nullptr) return run(*launch, kernel, parameters);
+  auto kept = rapt::stand_in::kept_parameters(*graph, parameters, kernel.parameter_bytes);
+  graph->add(NodeType::kernel, [launch = *launch, &kernel, kept]() mutable {
+    return run(launch, kernel, kept.data());
+  });
+  return kSuccess;
 }
 
 CUresult cuMemAlloc_v2(void** memory, std::size_t bytes) { return allocate(memory, bytes); }
@@ -242,21 +271,34 @@ CUresult cuMemHostAlloc(void** memory, std::size_t bytes, unsigned) {
   return allocate_pooled(memory, bytes);
 }
 CUresult cuMemFreeHost(void* memory) { return release_pooled(memory); }
-CUresult cuMemcpyAsync(void* to, const void* from, std::size_t bytes, CUstream) {
-  std::memcpy(to, from, bytes);
-  return ++counts.copies, kSuccess;
+CUresult cuMemcpyAsync(void* to, const void* from, std::size_t bytes, CUstream stream) {
+  ++counts.copies;
+  const auto copy = [=] { return std::memcpy(to, from, bytes), kSuccess; };
+  Graph* graph = graph_of(stream);
+  return graph == nullptr ? copy() : (graph->add(NodeType::copy, copy), kSuccess);
 }
-CUresult cuMemsetD8Async(void* memory, unsigned char value, std::size_t bytes, CUstream) {
-  std::memset(memory, value, bytes);
-  return ++counts.copies, kSuccess;
+CUresult cuMemsetD8Async(void* memory, unsigned char value, std::size_t bytes, CUstream stream) {
+  ++counts.copies;
+  const auto fill = [=] { return std::memset(memory, value, bytes), kSuccess; };
+  Graph* graph = graph_of(stream);
+  return graph == nullptr ? fill() : (graph->add(NodeType::fill, fill), kSuccess);
 }
 CUresult cuPointerGetAttribute(void* value, int, const void*) {
   return *static_cast<int*>(value) = 0, kSuccess;
 }
-CUresult cuMemAllocAsync(void** memory, std::size_t bytes, CUstream) {
-  return allocate_pooled(memory, bytes);
+CUresult cuMemAllocAsync(void** memory, std::size_t bytes, CUstream stream) {
+  Graph* graph = graph_of(stream);
+  if (graph == nullptr) return allocate_pooled(memory, bytes);
+  *memory = graph->keep(bytes);
+  graph->add(NodeType::allocation, [] { return kSuccess; });
+  return kSuccess;
 }
-CUresult cuMemFreeAsync(void* memory, CUstream) { return release_pooled(memory); }
+CUresult cuMemFreeAsync(void* memory, CUstream stream) {
+  Graph* graph = graph_of(stream);
+  if (graph == nullptr) return release_pooled(memory);
+  graph->add(NodeType::release, [] { return kSuccess; });
+  return kSuccess;
+}
 
 CUresult cuEventCreate(CUevent* made, unsigned) {
   return *made = reinterpret_cast<CUevent>(&event), kSuccess;
@@ -291,8 +333,7 @@ CUresult cuTensorMapEncodeTiled(CUtensorMap* made, int type, std::uint32_t rank,
   return kSuccess;
 }
 
-// What only the tests' kit asks for. Everything is done by the time a call returns; there are no
-// graphs.
+// What only the tests' kit asks for. Everything is done by the time a call returns.
 CUresult cuCtxSetCurrent(CUcontext set) { return current = set, kSuccess; }
 CUresult cuCtxCreate_v2(CUcontext* made, unsigned, CUdevice) {
   return current = *made = reinterpret_cast<CUcontext>(new char), kSuccess;
@@ -319,17 +360,43 @@ CUresult cuMemsetD8_v2(void* memory, unsigned char value, std::size_t bytes) {
   return cuMemsetD8Async(memory, value, bytes, nullptr);
 }
 CUresult cuStreamCreate(CUstream* made, unsigned) {
-  return *made = reinterpret_cast<CUstream>(&stream), kSuccess;
+  return *made = reinterpret_cast<CUstream>(new Stream), kSuccess;
 }
-CUresult cuStreamDestroy_v2(CUstream) { return kSuccess; }
-CUresult cuStreamBeginCapture_v2(CUstream, int) { return kNotSupported; }
-CUresult cuStreamEndCapture(CUstream, void**) { return kNotSupported; }
-CUresult cuGraphInstantiateWithFlags(void**, void*, unsigned long long) { return kNotSupported; }
-CUresult cuGraphLaunch(void*, CUstream) { return kNotSupported; }
-CUresult cuGraphExecDestroy(void*) { return kSuccess; }
-CUresult cuGraphDestroy(void*) { return kSuccess; }
-CUresult cuGraphGetNodes(void*, void**, std::size_t*) { return kNotSupported; }
-CUresult cuGraphNodeGetType(void*, int*) { return kNotSupported; }
+CUresult cuStreamDestroy_v2(CUstream stream) {
+  delete reinterpret_cast<Stream*>(stream);
+  return kSuccess;
+}
+CUresult cuStreamBeginCapture_v2(CUstream stream, int) {
+  ++captures;
+  reinterpret_cast<Stream*>(stream)->captured = std::make_shared<Graph>();
+  return kSuccess;
+}
+
+// Handles of graphs, executable or not, share what was captured.
+CUresult cuStreamEndCapture(CUstream stream, void** graph) {
+  --captures;
+  *graph = new auto(std::move(reinterpret_cast<Stream*>(stream)->captured));
+  return kSuccess;
+}
+CUresult cuGraphInstantiateWithFlags(void** executable, void* graph, unsigned long long) {
+  return *executable = new auto(*static_cast<std::shared_ptr<Graph>*>(graph)), kSuccess;
+}
+CUresult cuGraphLaunch(void* executable, CUstream) {
+  return (*static_cast<std::shared_ptr<Graph>*>(executable))->run();
+}
+CUresult cuGraphExecDestroy(void* executable) {
+  delete static_cast<std::shared_ptr<Graph>*>(executable);
+  return kSuccess;
+}
+CUresult cuGraphDestroy(void* graph) { return cuGraphExecDestroy(graph); }
+CUresult cuGraphGetNodes(void* graph, const void** nodes, std::size_t* count) {
+  const Graph& captured = **static_cast<std::shared_ptr<Graph>*>(graph);
+  for (std::size_t i = 0; nodes != nullptr && i < *count; ++i) nodes[i] = captured.node(i);
+  return *count = captured.size(), kSuccess;
+}
+CUresult cuGraphNodeGetType(const void* node, int* type) {
+  return *type = static_cast<int>(*static_cast<const NodeType*>(node)), kSuccess;
+}
 CUresult cuModuleLoadData(void**, const void*) { return kNotSupported; }
 CUresult cuModuleUnload(void*) { return kSuccess; }
 CUresult cuModuleGetFunction(void**, void*, const char*) { return kNotSupported; }

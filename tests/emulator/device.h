@@ -2,6 +2,7 @@
 // CUDA's words in C++: what a translated kernel's text (translate.py) begins with.
 #pragma once
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -107,6 +108,12 @@ void call(void (*kernel)(Parameters...), void** parameters, std::index_sequence<
 template <class... Parameters>
 void call(void (*kernel)(Parameters...), void** parameters) {
   call(kernel, parameters, std::index_sequence_for<Parameters...>());
+}
+
+// Of each, and a 0.
+template <class... Parameters>
+std::array<std::size_t, 1 + sizeof...(Parameters)> parameter_bytes(void (*)(Parameters...)) {
+  return {sizeof(Parameters)..., 0};
 }
 
 inline int lane() {

@@ -22,9 +22,11 @@ def translate(text):
 
 
 def launcher(name):
-    """One thread's run, with the parameters as a launch has them."""
+    """One thread's run, with the parameters as a launch has them, and their sizes."""
     return (f'extern "C" void rapt_emulated_{name}(void** parameters) {{\n'
-            f"  rapt::emulator::call({name}, parameters);\n}}\n")
+            f"  rapt::emulator::call({name}, parameters);\n}}\n"
+            f'extern "C" const auto rapt_emulated_{name}_bytes = '
+            f"rapt::emulator::parameter_bytes({name});\n")
 
 
 def replace_assembly(text):
