@@ -46,6 +46,12 @@ const char* const kFeatures[] = {
     "q=ragged kv=ragged q_lens=60,0,17 kv_lens=90,13,0 q_heads=2 mask=causal",
     "batch=3 q_len=40 kv_lens=100,30,0 cache_row=1 left_pad=1 order=padded",
     "q_lens=40,3 kv_len=60 mask=causal order=bhsd",
+    // tanh near 1, whose last digit is most of 1 - tanh^2.
+    "q_len=15 kv_lens=8,19,0,24 kv_len=51 q_heads=9 kv_heads=3 head_dim=40 softcap=2 dropout=0.9 "
+    "values=outliers seed=95742",
+    // Exponents S - lse that are exact, which a kernel's, in base 2, are not.
+    "batch=3 q_len=1 kv_len=145 head_dim=16 left=2 right=94 sink_tokens=4 softcap=2 sinks=1 "
+    "dropout=0.1 values=outliers seed=69124",
     // Two rounds: 240 rows in tiles of 192, and 1024 keys a segment.
     "q_len=120 kv_len=2100 mask=causal q_heads=2 kv_heads=1 head_dim=16",
     // Heads that share d_bias take turns.

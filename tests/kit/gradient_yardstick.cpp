@@ -127,7 +127,7 @@ void GradientYardstick::add_row(std::int64_t head, std::int64_t i, int draw,
   for (std::int64_t j = 0; j < keys; ++j) {
     if (!oracle::sees(m, sequence_, i, j)) continue;
     const float dropped = narrow(oracle::dropout_factor(m, sequence_, head, i, j));
-    const float p = noise(std::exp(s[place(j)] - lse));
+    const float p = noise(std::exp(noise(s[place(j)] - lse)));
     const float ds = noise(p * (dp[place(j)] * dropped - delta));
     add_shared(row, j, ds, g);
     const float t = noise(row.tanhs[place(j)]);
