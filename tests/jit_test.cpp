@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 
@@ -181,14 +182,17 @@ TEST(KernelMap, SeparatesFamilyConfigurationArchitectureAndModifier) {
   EXPECT_EQ(map.find(kernel_key(stream_family(), StreamConfig{}, kHopper, 1)), nullptr);
 }
 
+// Of the processor's time, which the machine's other users do not lengthen.
+double cpu_milliseconds() { return 1e3 * static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+
 TEST_F(JitTest, CompilesColdWithinASecond) {
   for (const Arch arch : {Arch{75, 0}, Arch{80, 0}, kHopper}) {
     Source source;
     Cubin cubin;
     ASSERT_TRUE(kernel_source(stream_key({}, arch), "", source).ok());
-    const auto start = Clock::now();
+    const double start = cpu_milliseconds();
     const Status status = compiler_.compile(source, arch, cubin);
-    const double cold = milliseconds_since(start);
+    const double cold = cpu_milliseconds() - start;
     ASSERT_TRUE(status.ok()) << status.sentence();
     const auto again = Clock::now();
     ASSERT_TRUE(compiler_.compile(source, arch, cubin).ok());
