@@ -4,6 +4,7 @@ ignored error that is none is an error there. This file is not run."""
 
 from typing import Any, Optional, Union
 
+import jax
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -30,6 +31,11 @@ def takes_torch_s_tensors(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> 
     assert_type(rapt.attend(q, k, v, kv_len=torch.tensor([3])), torch.Tensor)
     assert_type(rapt.torch.attend(q, k, v, dropout=0.1), torch.Tensor)
     assert_type(rapt.torch.attend(q, k, v, return_lse=True), tuple[torch.Tensor, torch.Tensor])
+
+
+def takes_jax_s_arrays(q: jax.Array, k: jax.Array, v: jax.Array) -> None:
+    assert_type(rapt.attend(q, k, v, causal=True), jax.Array)
+    assert_type(rapt.attend(q, k, v, return_lse=True), tuple[jax.Array, jax.Array])
 
 
 def says_what_the_other_verbs_answer(q: Floats, k: Floats, v: Floats) -> None:

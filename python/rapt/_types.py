@@ -7,16 +7,14 @@ from typing import Any, Protocol, Sequence, TypeVar, Union
 
 
 class Array(Protocol):
-    """An array of NumPy, torch, JAX or CuPy, or of another library that speaks DLPack."""
+    """An array of NumPy, torch, JAX or CuPy, or of another library that speaks DLPack; whose
+    __dlpack_device__ is needed too, but is not in JAX's stubs."""
 
     @property
     def shape(self) -> tuple[int, ...]:
         ...
 
     def __dlpack__(self) -> Any:
-        ...
-
-    def __dlpack_device__(self) -> tuple[Any, Any]:
         ...
 
 
