@@ -24,41 +24,6 @@ rapt_options usual(std::int32_t threads = 0) {
   return options;
 }
 
-const char* const kFeatures[] = {
-    "q_len=1 kv_len=1",
-    "q_len=50 kv_len=129 head_dim=8",
-    "q_len=200 kv_len=300 mask=causal",
-    "q_len=129 kv_len=77 mask=causal q_heads=6 kv_heads=2 head_dim=72 value_dim=40",
-    "q_len=90 kv_len=300 left=20 right=3 sink_tokens=5",
-    "q_len=70 kv_len=70 head_dim=256",
-    "q_len=33 kv_len=40 head_dim=512",
-    "q_len=60 kv_len=150 scale=-0.3",
-    "q_len=60 kv_len=150 softcap=3",
-    "batch=2 q_len=40 kv_len=150 q_heads=4 kv_heads=2 head_dim=24 alibi=head",
-    "batch=2 q_len=40 kv_len=150 q_heads=4 kv_heads=2 head_dim=24 alibi=batch positions=1 "
-    "mask=causal",
-    "batch=2 q_len=40 kv_len=150 q_heads=4 kv_heads=2 head_dim=24 bias=fp32",
-    "batch=2 q_len=40 kv_len=150 q_heads=4 kv_heads=2 head_dim=24 bias=fp16 bias_dims=hq",
-    "batch=2 q_len=40 kv_len=150 q_heads=4 kv_heads=2 head_dim=24 bias=bf16 bias_dims=bq",
-    "batch=3 q_len=40 kv_len=150 q_heads=4 kv_heads=2 head_dim=24 bias=fp32 bias_dims=",
-    "batch=2 q_len=60 kv_len=150 q_heads=2 head_dim=24 sinks=1 mask=causal",
-    "batch=2 q_len=60 kv_len=150 q_heads=2 head_dim=24 dropout=0.3",
-    "q=ragged kv=ragged q_lens=60,0,17 kv_lens=90,13,0 q_heads=2 mask=causal",
-    "batch=3 q_len=40 kv_lens=100,30,0 cache_row=1 left_pad=1 order=padded",
-    "q_lens=40,3 kv_len=60 mask=causal order=bhsd",
-    // tanh near 1, whose last digit is most of 1 - tanh^2.
-    "q_len=15 kv_lens=8,19,0,24 kv_len=51 q_heads=9 kv_heads=3 head_dim=40 softcap=2 dropout=0.9 "
-    "values=outliers seed=95742",
-    // Exponents S - lse that are exact, which a kernel's, in base 2, are not.
-    "batch=3 q_len=1 kv_len=145 head_dim=16 left=2 right=94 sink_tokens=4 softcap=2 sinks=1 "
-    "dropout=0.1 values=outliers seed=69124",
-    // Two rounds: 240 rows in tiles of 192, and 1024 keys a segment.
-    "q_len=120 kv_len=2100 mask=causal q_heads=2 kv_heads=1 head_dim=16",
-    // Heads that share d_bias take turns.
-    "q_len=40 kv_len=300 head_dim=24 bias=fp32 bias_dims= q_heads=4 kv_heads=2 softcap=5 sinks=1 "
-    "dropout=0.2 alibi=head",
-};
-
 struct Backward : testing::TestWithParam<const char*> {};
 
 TEST_P(Backward, IsTheOracles) {
@@ -95,7 +60,7 @@ TEST_P(Backward, GivesTheSameBitsOnEveryNumberOfThreads) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Features, Backward, testing::ValuesIn(kFeatures));
+INSTANTIATE_TEST_SUITE_P(Features, Backward, testing::ValuesIn(gradient_cases()));
 
 // Two rounds of four items, which add to each other's sums.
 TEST(BackwardRepeat, GivesTheSameBitsTwoHundredTimes) {

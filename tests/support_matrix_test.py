@@ -22,6 +22,13 @@ def test_architectures_are_those_of_kernels_with_all_that_is_wanted():
     assert answers == ["sm_80, sm_90a", "sm_80", "-", "sm_75"]
 
 
+def test_what_a_configuration_leaves_out_is_said_by_the_column_or_no_matter(monkeypatch):
+    monkeypatch.setitem(support_matrix.COLUMNS, "cuda/b", {"kv": "0"})
+    asked = [({"kv": ["1"]}, "-"), ({"kv": ["0"]}, "sm_75"), ({"sinks": ["1"]}, "sm_75")]
+    for wanted, answer in asked:
+        assert support_matrix.architectures(LINES, "cuda/b", wanted) == answer
+
+
 def test_the_cpu_answers_as_explain_does():
     assert support_matrix.cpu_answer("forward", "dtype=bf16 mask=causal") == "yes"
     refused = support_matrix.cpu_answer("forward", "dtype=fp8_e4m3")

@@ -21,7 +21,8 @@ import gpu_record
 from steps import BUILD, LOGS, RELEASE, ROOT, SEED
 
 SECONDS = 450
-PROBLEMS = 2_400  # of verify, over all parts; most of a second each goes into compiling
+# Of verify, over all parts, forward and backward; most of a second each goes into compiling.
+PROBLEMS = {"forward": 2_400, "backward": 800}
 MOST_WORKERS = 14
 # Tensors that fill a device are for one process, and the host's time is for one at a time.
 LARGE_TESTS, TIMED_TESTS = "*GpuLarge*", "*GpuWarm*"
@@ -75,9 +76,9 @@ def outcomes_of_junit(path):
             for case in ElementTree.parse(path).iter("testcase")}
 
 
-def outcomes_of_verify(path):
+def outcomes_of_verify(direction, path):
     found = json.loads(path.read_text())
-    name = f"verify, seed {found['seed']}"
+    name = f"verify {direction}, seed {found['seed']}"
     return {name: "passed" if found["passed"] > 0 and found["failed"] == 0 else "failed"}
 
 
@@ -93,12 +94,13 @@ def unit_job(name, shard, shards, filters, wrapper=()):
                {"GTEST_TOTAL_SHARDS": str(shards), "GTEST_SHARD_INDEX": str(shard)})
 
 
-def verify_job(shard, shards):
-    name = f"verify {shard + 1}/{shards}"
+def verify_job(direction, shard, shards):
+    name = f"verify {direction} {shard + 1}/{shards}"
     report = report_of(name, ".json")
-    command = [RELEASE / "rapt", "verify", "--backend", "cuda", "--count", -(-PROBLEMS // shards),
-               "--seed", SEED + shard, "--quiet", "--json", report]
-    return Job(name, command, report, outcomes_of_verify)
+    command = [RELEASE / "rapt", "verify", f"direction={direction}", "--backend", "cuda", "--count",
+               -(-PROBLEMS[direction] // shards), "--seed", SEED + shard, "--quiet", "--json",
+               report]
+    return Job(name, command, report, lambda path: outcomes_of_verify(direction, path))
 
 
 def python_job():
@@ -121,7 +123,9 @@ def jobs_of(part, workers):
     python = [python_job()] if part.index == 1 else []
     large = [unit_job("large", 0, 1, LARGE_TESTS)] if part.index == part.count else []
     units = [unit_job(f"unit {shard + 1}/{count}", shard, count, TESTS) for shard, count in shards]
-    return large + python + units + [verify_job(shard, count) for shard, count in shards]
+    random = [verify_job(direction, shard, count) for direction in PROBLEMS
+              for shard, count in shards]
+    return large + python + units + random
 
 
 def sanitizer_jobs(part, workers, sanitizer):

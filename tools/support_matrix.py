@@ -16,7 +16,10 @@ import ledger
 
 PAGE = ledger.ROOT / "docs" / "support.md"
 DIRECTIONS = ("forward", "backward")
-COLUMNS = ("cuda/portable_forward", "cuda/portable_fma_forward")
+# What a kernel's configuration does not say: the gradients' takes no pages and splits nothing.
+BACKWARD = {"kv": "0", "split": "0"}
+COLUMNS = {"cuda/hopper_forward": {}, "cuda/portable_forward": {}, "cuda/portable_fma_forward": {},
+           "cuda/portable_backward": BACKWARD, "cuda/portable_fma_backward": BACKWARD}
 PLAIN = "q_len=64 kv_len=64 q_heads=4 kv_heads=2"
 ELEMENTS = {"fp32": "0", "fp16": "1", "bf16": "2"}  # kernels/cuda/element.h
 INTRODUCTION = """# What is supported
@@ -33,8 +36,8 @@ explain --case "..."` says there.
 # feature's row is of any dtype and head size: the ledger has each with each.
 ROWS = [
     *[(dtype, f"dtype={dtype}", {"element": [number]}) for dtype, number in ELEMENTS.items()],
-    *[(f"head_dim up to {dim}", f"head_dim={dim}", {"head_dim": [str(dim)]})
-      for dim in (64, 96, 128, 192, 256, 512)],
+    *[(f"head_dim up to {dim}", f"head_dim={dim}", {"head_dim": [str(dim), str(padded)]})
+      for dim, padded in ((64, 64), (96, 128), (128, 128), (192, 192), (256, 256), (512, 512))],
     ("full", "mask=full", {"band": ["0"]}),
     ("causal, window, band, sink tokens", "mask=causal", {"band": ["1"]}),
     ("softcap", "softcap=30", {"softcap": ["1"]}),
@@ -43,7 +46,7 @@ ROWS = [
     ("learned sinks", "sinks=1", {"sinks": ["1"]}),
     ("dropout", "dropout=0.1", {"dropout": ["1"]}),
     ("dense and ragged rows, any strides", "", {"kv": ["0"], "aligned": ["0"]}),
-    ("pages: row layouts", "page_size=16", {"kv": ["1"]}),
+    ("pages: row layouts", "page_size=16", {"kv": ["1", "3"]}),
     ("pages: head_dim_page, x_packed", "page_size=16 layout=x_packed", {"kv": ["2"]}),
     ("split over keys, for decoding", "q_len=1", {"split": ["1"]}),
 ]
@@ -65,8 +68,11 @@ def architectures(lines, kernel, wanted):
     """Where the ledger holds a kernel of this name whose configuration is as wanted."""
     found = set()
     for line in lines:
-        config = dict(word.split("=") for word in line.config.split())
-        if line.kernel == kernel and all(config[name] in values for name, values in wanted.items()):
+        if line.kernel != kernel:
+            continue
+        config = COLUMNS.get(kernel, {}) | dict(word.split("=") for word in line.config.split())
+        # What makes no other kernel is no part of a configuration.
+        if all(config.get(name, values[0]) in values for name, values in wanted.items()):
             found.add(line.arch)
     return ", ".join(sorted(found, key=lambda arch: int(arch[3:].rstrip("af")))) or "-"
 

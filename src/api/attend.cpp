@@ -59,6 +59,14 @@ SharedBias shared_bias(const Gradient& g) {
   return {g.d_bias_strides[0] == 0, g.d_bias_strides[1] == 0};
 }
 
+// Empty for a device, as above.
+GradientSchedule schedule_of(const Gradient& g, const std::vector<Sequence>& sequences,
+                             const Grain& grain) {
+  const Problem& p = g.forward;
+  if (p.device_kind != DeviceKind::cpu) return {};
+  return gradient_schedule(extents_of(sequences), heads_of(p), band_of(p), grain, shared_bias(g));
+}
+
 // Shapes and options of a problem whose data need not be there.
 Status validate_shapes(const rapt_attention* problem, const rapt_options* options, Problem* p,
                        Target* target) {
@@ -77,7 +85,7 @@ Status attend(const rapt_attention* problem, const rapt_options* options) {
   if (p.device_kind == DeviceKind::cpu) RAPT_RETURN_IF_ERROR(resolve_sequences(p, &sequences));
   Choice choice;
   RAPT_RETURN_IF_ERROR(choose(backends(), p, target, &choice));
-  RAPT_RETURN_IF_ERROR(check_on_device(p, *choice.backend, target));
+  RAPT_RETURN_IF_ERROR(check_on_device(p, *choice.backend, target, &sequences));
   const Schedule schedule = schedule_of(p, sequences, choice.grain);
   const std::size_t bytes =
       choice.backend->workspace_bytes(p, choice.kernel, schedule.partial_rows, target);
@@ -96,9 +104,9 @@ Status attend_backward(const rapt_gradient* gradient, const rapt_options* option
   if (p.device_kind == DeviceKind::cpu) RAPT_RETURN_IF_ERROR(resolve_sequences(p, &sequences));
   Choice choice;
   RAPT_RETURN_IF_ERROR(choose_backward(backends(), g, target, &choice));
+  RAPT_RETURN_IF_ERROR(check_on_device(p, *choice.backend, target, &sequences));
   RAPT_RETURN_IF_ERROR(check_rows_apart(p, sequences));
-  const GradientSchedule schedule = gradient_schedule(extents_of(sequences), heads_of(p),
-                                                      band_of(p), choice.grain, shared_bias(g));
+  const GradientSchedule schedule = schedule_of(g, sequences, choice.grain);
   Workspace workspace(*choice.backend, p, target);
   RAPT_RETURN_IF_ERROR(workspace.allocate(
       choice.backend->gradient_workspace_bytes(g, schedule, choice.kernel, target)));

@@ -53,7 +53,8 @@ bool wanted(DeviceKind kind) { return kind != DeviceKind::cpu && environment().c
 
 }  // namespace
 
-Status check_on_device(const Problem& problem, const Backend& backend, const Target& target) {
+Status check_on_device(const Problem& problem, const Backend& backend, const Target& target,
+                       std::vector<Sequence>* sequences) {
   if (!wanted(problem.device_kind)) return {};
   HostCopies copies(backend, problem.device_index, target);
   Problem p = problem;
@@ -68,8 +69,7 @@ Status check_on_device(const Problem& problem, const Backend& backend, const Tar
     const std::int64_t entries = (p.batch - 1) * p.page_table_stride + p.max_pages;
     RAPT_RETURN_IF_ERROR(copies.fetch(&p.page_table, entries));
   }
-  std::vector<Sequence> sequences;
-  return resolve_sequences(p, &sequences);
+  return resolve_sequences(p, sequences);
 }
 
 Status check_on_device(const AppendJob& job, const Backend& backend, const Target& target) {

@@ -231,7 +231,7 @@ Status run(const rapt_plan* plan, const rapt_attention* problem, void* workspace
     RAPT_RETURN_IF_ERROR(match_lengths(plan->extents, p, plan->sequences));
   } else {
     RAPT_RETURN_IF_ERROR(match_bounds(plan->bounds, p));
-    RAPT_RETURN_IF_ERROR(check_on_device(p, *plan->choice.backend, target));
+    RAPT_RETURN_IF_ERROR(check_on_device(p, *plan->choice.backend, target, &plan->sequences));
   }
   return plan->choice.backend->forward(p, plan->sequences, plan->schedule, plan->choice.kernel,
                                        workspace, target);

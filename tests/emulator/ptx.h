@@ -153,6 +153,21 @@ inline void ptx_cp_async_bulk_wait_group_read(int pending) {
   thread_stores().wait(static_cast<std::size_t>(pending));
 }
 
+// 9.7.13 Sums and turns in global memory: one thread runs at a time, and one CTA after another.
+
+inline void ptx_red_global_add_f32(float* to, float x) { *to += x; }
+inline void ptx_red_global_add_v4_f32(float* to, Group<const float, 4> x) {
+  if ((reinterpret_cast<std::uintptr_t>(to) & 15) != 0)
+    fail("red: 16 bytes where none are aligned");
+  for (std::size_t i = 0; i < 4; ++i) to[i] += *x[i];
+}
+inline void ptx_atom_global_add_u32(u32& before, u32* counter, u32 x) {
+  before = *counter;
+  *counter += x;
+}
+inline void ptx_ld_acquire_gpu_global_u32(u32& x, const u32* from) { x = *from; }
+inline void ptx_st_release_gpu_global_u32(u32* to, u32 x) { *to = x; }
+
 // Numbers and plain memory
 
 inline void ptx_ex2_approx_ftz_f32(float& y, float x) { y = std::exp2(x); }

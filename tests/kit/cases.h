@@ -15,6 +15,9 @@ struct NamedCase {
 
 std::span<const NamedCase> named_cases();
 
+// What every backward is held to, without a type: feature by feature, then all of them.
+std::span<const char* const> gradient_cases();
+
 // Throws std::invalid_argument where the text is not of the grammar.
 Case case_of(const std::string& text);
 

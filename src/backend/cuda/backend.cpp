@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "backend/cuda/ahead.h"
+#include "backend/cuda/backward.h"
 #include "backend/cuda/cache.h"
 #include "backend/cuda/forward.h"
 #include "backend/cuda/kernel_table.h"
@@ -146,6 +147,30 @@ Status CudaBackend::read_back(std::int32_t device_index, const void* from, std::
   if (!capturing) return driver.read_back(from, to, stream);
   return unsupported(
       "RAPT_CHECK: is 1 and a graph is being captured; indices on the device cannot be read then");
+}
+
+std::size_t CudaBackend::gradient_kernel_count() const { return gradient_table().size(); }
+
+const char* CudaBackend::gradient_kernel_name(KernelIndex kernel) const {
+  return gradient_table()[kernel].name;
+}
+
+Refusal CudaBackend::refuse_gradient(KernelIndex kernel, const Gradient& gradient,
+                                     const Target& target) const {
+  if (gradient.forward.device_kind != DeviceKind::cuda) return refusal_elsewhere(gradient.forward);
+  return refusal(gradient_table()[kernel], gradient, machine_(), target);
+}
+
+std::size_t CudaBackend::gradient_workspace_bytes(const Gradient& gradient, const GradientSchedule&,
+                                                  KernelIndex kernel, const Target&) const {
+  return backward_workspace_bytes(gradient_table()[kernel].kind, gradient);
+}
+
+// A device reads its own lengths: neither sequences nor the schedule's rounds matter here.
+Status CudaBackend::backward(const Gradient& gradient, std::span<const Sequence>,
+                             const GradientSchedule&, KernelIndex kernel, void* workspace,
+                             const Target& target) const {
+  return cuda::backward(gradient_table()[kernel].kind, gradient, workspace, target);
 }
 
 Status CudaBackend::append(const AppendJob& job, const Target& target) const {

@@ -40,6 +40,18 @@ class CudaBackend final : public Backend {
   Status read_back(std::int32_t device_index, const void* from, std::span<std::byte> to,
                    const Target& target) const override;
 
+  [[nodiscard]] std::size_t gradient_kernel_count() const override;
+  [[nodiscard]] const char* gradient_kernel_name(KernelIndex kernel) const override;
+  [[nodiscard]] Refusal refuse_gradient(KernelIndex kernel, const Gradient& gradient,
+                                        const Target& target) const override;
+  [[nodiscard]] std::size_t gradient_workspace_bytes(const Gradient& gradient,
+                                                     const GradientSchedule& schedule,
+                                                     KernelIndex kernel,
+                                                     const Target& target) const override;
+  Status backward(const Gradient& gradient, std::span<const Sequence> sequences,
+                  const GradientSchedule& schedule, KernelIndex kernel, void* workspace,
+                  const Target& target) const override;
+
   Status append(const AppendJob& job, const Target& target) const override;
   Status move_pages(const PageJob& job, const Target& target) const override;
   Status merge(const MergeJob& job, const Target& target) const override;

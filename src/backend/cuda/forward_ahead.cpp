@@ -12,15 +12,6 @@ namespace {
 
 using kernels::ForwardConfig;
 
-// Shared memory that a block may have (CUDA C programming guide, "Compute Capabilities").
-ForwardLimits limits_of(Arch arch) {
-  constexpr std::int32_t kKiB = 1024;
-  if (arch.number >= 90 && arch.number < 120) return {227 * kKiB, 132};
-  if (arch.number == 80 || arch.number == 87) return {163 * kKiB, 108};
-  if (arch.number >= 86) return {99 * kKiB, 84};
-  return {(arch.number >= 75 ? 64 : 96) * kKiB, 72};
-}
-
 Problem problem_of(DType dtype, int head_dim, bool decode) {
   Problem p;
   p.batch = 1;
@@ -128,6 +119,15 @@ void add_all(List& list, DType dtype) {
 }
 
 }  // namespace
+
+// Shared memory that a block may have (CUDA C programming guide, "Compute Capabilities").
+ForwardLimits limits_of(Arch arch) {
+  constexpr std::int32_t kKiB = 1024;
+  if (arch.number >= 90 && arch.number < 120) return {227 * kKiB, 132};
+  if (arch.number == 80 || arch.number == 87) return {163 * kKiB, 108};
+  if (arch.number >= 86) return {99 * kKiB, 84};
+  return {(arch.number >= 75 ? 64 : 96) * kKiB, 72};
+}
 
 void add_forward_kernels(Preset preset, Arch arch, std::vector<KernelKey>& keys) {
   const bool tensor_cores = arch.number >= 80;

@@ -119,21 +119,6 @@ std::uint32_t fma_shared_bytes(const ForwardConfig& c) {
   return static_cast<std::uint32_t>(floats * 4);
 }
 
-void configure_features(const Problem& p, ForwardConfig* c) {
-  c->out_element = element_of(p.out_dtype);
-  c->kv = KvKind::rows;
-  if (p.page_size > 0) {
-    c->kv = turned(p) ? KvKind::turned : KvKind::pages;
-  }
-  c->natural = wants_natural_scores(p) ? 1 : 0;
-  c->band = has_band(p) ? 1 : 0;
-  c->softcap = p.softcap != 0.0f ? 1 : 0;
-  c->alibi = p.alibi != nullptr ? 1 : 0;
-  c->bias = p.bias != nullptr ? 1 + static_cast<int>(element_of(p.bias_dtype)) : 0;
-  c->sinks = p.sinks != nullptr ? 1 : 0;
-  c->dropout = p.dropout_keep < 256 ? 1 : 0;
-}
-
 // The text behind a kernel's: its configuration and its entry. One block to a multiprocessor where
 // its warpgroups share out the registers among themselves.
 std::string entry_text(const char* kernel, const void* bytes, const char* params = "ForwardParams",
@@ -187,6 +172,21 @@ const KernelFamily& combine_family() {
   static constexpr KernelFamily kCombine = {"cuda/combine", "combine.cuh", "rapt_forward",
                                             words,          combine_text,  no_shared_bytes};
   return kCombine;
+}
+
+void configure_features(const Problem& p, ForwardConfig* c) {
+  c->out_element = element_of(p.out_dtype);
+  c->kv = KvKind::rows;
+  if (p.page_size > 0) {
+    c->kv = turned(p) ? KvKind::turned : KvKind::pages;
+  }
+  c->natural = wants_natural_scores(p) ? 1 : 0;
+  c->band = has_band(p) ? 1 : 0;
+  c->softcap = p.softcap != 0.0f ? 1 : 0;
+  c->alibi = p.alibi != nullptr ? 1 : 0;
+  c->bias = p.bias != nullptr ? 1 + static_cast<int>(element_of(p.bias_dtype)) : 0;
+  c->sinks = p.sinks != nullptr ? 1 : 0;
+  c->dropout = p.dropout_keep < 256 ? 1 : 0;
 }
 
 bool configure_forward(ForwardKind kind, const Problem& p, std::int64_t q_len,

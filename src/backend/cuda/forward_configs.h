@@ -30,6 +30,12 @@ struct ForwardLimits {
   std::int32_t multiprocessors = 0;
 };
 
+// Of the usual device of an architecture, whose own is not here.
+ForwardLimits limits_of(Arch arch);
+
+// What the problem has: everything but sizes and tile.
+void configure_features(const Problem& problem, kernels::ForwardConfig* config);
+
 // For sequences of up to `q_len` queries: everything but `aligned`, which addresses decide, and
 // `split`, which follows from the grid. False where no tile fits the device's shared memory.
 bool configure_forward(ForwardKind kind, const Problem& problem, std::int64_t q_len,

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "backend/cuda/backward.h"
 #include "backend/cuda/cache.h"
 #include "backend/cuda/forward.h"
 #include "backend/cuda/hopper.h"
@@ -45,6 +46,12 @@ constexpr KernelRow kRows[] = {
     {"cuda/portable_fma_forward", 70, kAnyNewer, ForwardKind::fma, nullptr, refuse_fma},
 };
 
+constexpr GradientRow kGradientRows[] = {
+    {"cuda/portable_backward", 80, BackwardKind::portable, false},
+    {"cuda/portable_fma_backward", 70, BackwardKind::fma, false},
+    {"cuda/portable_backward_atomic", 80, BackwardKind::atomic, true},
+};
+
 Refusal too_old(Arch arch, const char* wants, std::int16_t minimum) {
   return Refusal::because("device: is of sm_", arch.number, arch.suffix(), wants, minimum,
                           " or newer");
@@ -55,20 +62,48 @@ Refusal too_new(Arch arch, std::int16_t maximum) {
                           ", this kernel is written for sm_", maximum);
 }
 
+// Whether the problem is on a usable device of these architectures, and which.
+Refusal refuse_device(const Problem& problem, const Machine& machine, std::int16_t minimum,
+                      std::int16_t maximum, const Device** device) {
+  if (problem.device_kind != DeviceKind::cuda) return refusal_elsewhere(problem);
+  if (const Refusal why = machine.refusal(problem.device_index); why.refuses()) return why;
+  const auto index = static_cast<std::size_t>(problem.device_index);
+  *device = &machine.driver().devices()[index];
+  const Arch arch = (*device)->arch;
+  if (arch.number < minimum) return too_old(arch, ", this kernel wants sm_", minimum);
+  if (arch.number > maximum) return too_new(arch, maximum);
+  return {};
+}
+
 }  // namespace
 
 std::span<const KernelRow> kernel_table() { return kRows; }
 
+std::span<const GradientRow> gradient_table() { return kGradientRows; }
+
 Refusal refusal(const KernelRow& row, const Problem& problem, const Machine& machine) {
-  if (problem.device_kind != DeviceKind::cuda) return refusal_elsewhere(problem);
-  if (const Refusal why = machine.refusal(problem.device_index); why.refuses()) return why;
-  const auto index = static_cast<std::size_t>(problem.device_index);
-  const Device& device = machine.driver().devices()[index];
-  if (device.arch.number < row.minimum) {
-    return too_old(device.arch, ", this kernel wants sm_", row.minimum);
+  const Device* device = nullptr;
+  const Refusal why = refuse_device(problem, machine, row.minimum, row.maximum, &device);
+  return why.refuses() ? why : row.refuse(problem, *device);
+}
+
+Refusal refusal(const GradientRow& row, const Gradient& gradient, const Machine& machine,
+                const Target& target) {
+  const Device* device = nullptr;
+  if (const Refusal why = refuse_device(gradient.forward, machine, row.minimum, kAnyNewer, &device);
+      why.refuses()) {
+    return why;
   }
-  if (device.arch.number > row.maximum) return too_new(device.arch, row.maximum);
-  return row.refuse(problem, device);
+  if (row.by_name && target.kernel != row.name) {
+    return Refusal::because(
+        "options.kernel: is not this one, which adds up dq in another order every time and runs "
+        "where it is named");
+  }
+  const Problem& p = gradient.forward;
+  const bool halves = p.dtype == DType::fp16 || p.dtype == DType::bf16;
+  if (row.kind != BackwardKind::fma && !halves) return refuse_dtype(p, "fp16 or bf16");
+  if (!halves && p.dtype != DType::fp32) return refuse_dtype(p, "fp32, fp16 or bf16");
+  return refuse_backward(row.kind, gradient, *device);
 }
 
 Refusal refusal_elsewhere(const Problem& problem) {
@@ -85,6 +120,7 @@ std::vector<KernelKey> kernels_ahead(Preset preset, Arch arch) {
   std::vector<KernelKey> keys;
   add_stream_kernels(preset, arch, keys);
   add_forward_kernels(preset, arch, keys);
+  add_backward_kernels(preset, arch, keys);
   add_append_kernels(preset, arch, keys);
   add_move_kernels(preset, arch, keys);
   add_merge_kernels(preset, arch, keys);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/cuda/backward_configs.h"
 #include "backend/cuda/driver.h"
 #include "backend/cuda/forward_configs.h"
 #include "backend/cuda/kernel_key.h"
@@ -32,6 +33,19 @@ std::span<const KernelRow> kernel_table();
 
 // The answer of a row.
 Refusal refusal(const KernelRow& row, const Problem& problem, const Machine& machine);
+
+// A row of the backward's table, asked in the same way.
+struct GradientRow {
+  const char* name;  // "cuda/portable_backward"
+  std::int16_t minimum;
+  BackwardKind kind;
+  bool by_name;  // runs only where it is asked for: other bits in every run
+};
+
+std::span<const GradientRow> gradient_table();
+
+Refusal refusal(const GradientRow& row, const Gradient& gradient, const Machine& machine,
+                const Target& target);
 
 // The same where q is not on a CUDA device: nothing is asked of the machine.
 Refusal refusal_elsewhere(const Problem& problem);
