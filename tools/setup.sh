@@ -5,9 +5,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-build_packages=(g++ cmake ninja-build nlohmann-json3-dev libcli11-dev libgtest-dev)
+build_packages=(g++ cmake ninja-build nlohmann-json3-dev libcli11-dev libgtest-dev
+                libboost-context-dev)
 test_packages=(clang-19 clang-format-19 clang-tidy-19 libclang-rt-19-dev g++-aarch64-linux-gnu
-               qemu-user googletest libboost-context-dev universal-ctags pkg-config binutils git)
+               qemu-user googletest universal-ctags pkg-config binutils git)
 
 missing_packages() {
   local package
