@@ -87,7 +87,7 @@ Result copy(const std::string& text, char* to) {
   return kSuccess;
 }
 
-constexpr int kArchs[] = {75, 80, 86, 89, 90};
+constexpr int kArchs[] = {70, 75, 80, 86, 89, 90};
 
 }  // namespace
 
