@@ -85,6 +85,7 @@ void read_heads(const rapt_gradient& g, Gradient* out) {
   }
   if (!given(g.d_slopes)) return;
   const bool by_batch = g.d_slopes.rank == 2;
+  if (by_batch && g.d_slopes.shape[0] == 0) return;  // a batch of none has no slopes to write
   out->d_slopes = floats(g.d_slopes);
   out->d_slopes_batch_stride = by_batch ? stride(g.d_slopes, 0) : 0;
   out->d_slopes_head_stride = stride(g.d_slopes, by_batch ? 1 : 0);
