@@ -8,7 +8,7 @@ from typing import Any, Protocol, Sequence, TypeVar, Union
 
 class Array(Protocol):
     """An array of NumPy, torch, JAX or CuPy, or of another library that speaks DLPack; whose
-    __dlpack_device__ is needed too, but is not in JAX's stubs."""
+    __dlpack_device__ is needed too, but JAX's types leave it out."""
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 // The backward's configurations that are compiled ahead, made from gradients as a call would.
-#include <algorithm>
 #include <functional>
 
 #include "backend/cuda/backward_configs.h"
@@ -66,8 +65,7 @@ class List {
  private:
   template <class Config>
   void push(const KernelFamily& family, const Config& config) {
-    const KernelKey key = kernel_key(family, config, arch_);
-    if (std::find(keys_.begin(), keys_.end(), key) == keys_.end()) keys_.push_back(key);
+    add_key(family, config, arch_, keys_);
   }
 
   BackwardKind kind_;

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 // The forward configurations that are compiled ahead, made from problems as a call would.
-#include <algorithm>
 #include <functional>
 
 #include "backend/cuda/forward_configs.h"
@@ -77,8 +76,7 @@ class List {
   }
 
   void push(const KernelFamily& family, const ForwardConfig& config) {
-    const KernelKey key = kernel_key(family, config, arch_);
-    if (std::find(keys_.begin(), keys_.end(), key) == keys_.end()) keys_.push_back(key);
+    add_key(family, config, arch_, keys_);
   }
 
   ForwardKind kind_;

@@ -3,12 +3,14 @@
 // user's modifier. No strings: making a key, hashing it and comparing it is all that a warm launch
 // pays.
 #pragma once
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <string>
 #include <type_traits>
+#include <vector>
 
 #include "backend/cuda/arch.h"
 #include "backend/cuda/cubin.h"
@@ -68,6 +70,14 @@ KernelKey kernel_key(const KernelFamily& family, const Config& config, Arch arch
   key.config_bytes = sizeof(Config);
   std::memcpy(key.config.data(), &config, sizeof(Config));
   return key;
+}
+
+// Puts a kernel's key into a list that does not hold it yet.
+template <typename Config>
+void add_key(const KernelFamily& family, const Config& config, Arch arch,
+             std::vector<KernelKey>& keys) {
+  const KernelKey key = kernel_key(family, config, arch);
+  if (std::find(keys.begin(), keys.end(), key) == keys.end()) keys.push_back(key);
 }
 
 }  // namespace rapt::cuda
