@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <string>
 
 #include "kit/attempt.h"
@@ -112,14 +113,21 @@ TEST(BackwardRows, ThatSeeNothingGiveNothing) {
 // and dv do.
 struct BackwardGrowth : testing::TestWithParam<const char*> {};
 
+// The median of three draws: 24 rows have few large errors, and one draw's largest says little.
 TEST_P(BackwardGrowth, StaysWithTheYardstick) {
-  const auto ratio_at = [&](int length) {
+  const auto ratio_at = [](int length) {
     const std::string long_side = GetParam();
-    const std::string text = "direction=backward " + long_side + "=" + std::to_string(length) +
-                             (long_side == "q_len" ? " kv_len=24" : " q_len=24");
-    const Attempt made = attempt(case_of(text), usual());
-    EXPECT_TRUE(made.verdict.passed) << text << ": " << made.verdict.sentence;
-    return made.verdict.ratio;
+    std::array<double, 3> ratios{};
+    for (std::size_t seed = 0; seed < ratios.size(); ++seed) {
+      const std::string text = "direction=backward " + long_side + "=" + std::to_string(length) +
+                               (long_side == "q_len" ? " kv_len=24" : " q_len=24") +
+                               " seed=" + std::to_string(seed + 1);
+      const Attempt made = attempt(case_of(text), usual());
+      EXPECT_TRUE(made.verdict.passed) << text << ": " << made.verdict.sentence;
+      ratios[seed] = made.verdict.ratio;
+    }
+    std::sort(ratios.begin(), ratios.end());
+    return ratios[1];
   };
   const double shorter = ratio_at(512);
   for (const int length : {2048, 20480}) {

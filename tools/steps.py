@@ -117,8 +117,11 @@ def count_junit(path):
     counts = Counts()
     for_gpu = []  # the reasons of skipped tests that want a GPU: one note for all
     for case in ElementTree.parse(path).iter("testcase"):
-        if case.find("failure") is not None or case.find("error") is not None:
+        faults = [*case.iter("failure"), *case.iter("error")]
+        if faults:
             counts.failed += 1
+            counts.notes.append(f"failed: {case.get('classname')}.{case.get('name')}")
+            counts.notes += [f"  {line}" for line in (faults[0].get("message") or "").splitlines()]
         elif case.find("skipped") is not None or case.get("status") == "notrun":
             counts.skipped += 1
             name = f"{case.get('classname')}.{case.get('name')}"
