@@ -1,17 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 // One work item, backward: some tiles of query rows of one (sequence, kv head) walk the same blocks
-// of keys, as in the forward. dQ of a tile, and dK and dV of a block, are summed by themselves and
-// then added to the call's sums; the end narrows those into the caller's tensors.
+// of keys, as in the forward. dQ of a tile, and dK and dV of a block over all the tiles, are summed
+// by themselves and then added to the call's sums; the end narrows those into the caller's tensors.
 #pragma once
 #include "backend/cpu/gradient_tile.h"
 #include "backend/cpu/key_walk.h"
 
 namespace rapt::cpu {
 namespace {
-
-// Tiles that share a block: their five operands in L2 beside the block, at D128 in FP32 480 KB.
-constexpr int kGradientTiles = 192 / kRows;
-constexpr int kWideGradientTiles = 96 / kRows;
 
 inline int gradient_tiles(const Problem& p) {
   return p.head_dim + p.value_dim > 256 ? kWideGradientTiles : kGradientTiles;
@@ -43,20 +39,32 @@ void allocate_tile(Arena& arena, const Problem& p, GradientTile<Dot>& tile) {
   tile.dq = arena.take<float>(p.head_dim * kRows);
 }
 
-// Weights of a block as units: F32Dot takes them as they are.
+// Weights of a block, a tile's own while they wait for the other tiles'. Where those are units and
+// no floats, the floats they are made of are one tile's after the other's.
 template <class Dot>
-void allocate_weights(Arena& arena, GradientWork<Dot>& work) {
-  work.p = arena.take<float>(kBlock * kRows);
-  work.ds = arena.take<float>(kBlock * kRows);
+void allocate_weights(Arena& arena, const GradientWeights<Dot>& shared,
+                      GradientWeights<Dot>& weights) {
+  constexpr int kScores = kBlock * kRows;
+  weights = shared;
   if constexpr (Dot::pack == 1) {
-    work.p_rows = work.p;
-    work.ds_rows = work.ds_pairs = work.ds;
+    weights.p = weights.p_rows = arena.take<float>(kScores);
+    weights.ds = weights.ds_rows = weights.ds_pairs = arena.take<float>(kScores);
   } else {
-    using Unit = typename Dot::Unit;
-    work.p_rows = arena.take<Unit>(kBlock * kRows / 2);
-    work.ds_rows = arena.take<Unit>(kBlock * kRows / 2);
-    work.ds_pairs = arena.take<Unit>(kBlock * kRows / 2);
+    weights.p_rows = arena.take<typename Dot::Unit>(kScores / 2);
+    weights.ds_rows = arena.take<typename Dot::Unit>(kScores / 2);
   }
+}
+
+template <class Dot>
+GradientWeights<Dot> allocate_shared(Arena& arena) {
+  constexpr int kScores = kBlock * kRows;
+  GradientWeights<Dot> shared = {};
+  if constexpr (Dot::pack == 2) {
+    shared.p = arena.take<float>(kScores);
+    shared.ds = arena.take<float>(kScores);
+    shared.ds_pairs = arena.take<typename Dot::Unit>(kScores / 2);
+  }
+  return shared;
 }
 
 template <class Dot>
@@ -64,20 +72,20 @@ void allocate_gradient(Arena& arena, const Gradient& g, GradientMemory<Dot>& mem
   const Problem& p = g.forward;
   GradientWork<Dot>& work = memory.work;
   memory.tiles = arena.take<GradientTile<Dot>>(gradient_tiles(p));
+  const GradientWeights<Dot> shared = allocate_shared<Dot>(arena);
   for (int i = 0; i < gradient_tiles(p); ++i) {
     GradientTile<Dot> counted;  // where the arena only counts there is no tile
-    allocate_tile(arena, p, memory.tiles == nullptr ? counted : memory.tiles[i]);
+    GradientTile<Dot>& tile = memory.tiles == nullptr ? counted : memory.tiles[i];
+    allocate_tile(arena, p, tile);
+    allocate_weights(arena, shared, tile.weights);
   }
   allocate_block(arena, p, false, work.block);
   if (Dot::pack == 2) {
     work.paired_k = arena.take<char>(kBlock / 2 * padded_bytes(static_cast<int>(p.head_dim), 4));
   }
-  allocate_weights(arena, work);
   if (p.softcap != 0.0f) work.cap_slope = arena.take<float>(kBlock * kRows);
   if (p.bias != nullptr) work.scratch = arena.take<float>(kBlock * kRows);
   work.out = arena.take<typename Dot::Unit>(p.value_dim / Dot::pack * kRows);
-  work.dk = arena.take<float>(std::int64_t{kBlock} * padded_columns(p.head_dim));
-  work.dv = arena.take<float>(std::int64_t{kBlock} * padded_columns(p.value_dim));
 }
 
 // The block's K as dQ wants it.
@@ -92,38 +100,12 @@ void prepare_k_values(GradientWork<Dot>& work, int count) {
   }
 }
 
-inline void add_row(const float* from, std::int64_t count, float* to) {
-  for (std::int64_t i = 0; i < count; ++i) to[i] += from[i];
-}
-
 // First row, and first key, of a (sequence, kv head) in the sums.
 inline std::int64_t first_row(const GradientCall& call, const Context& c) {
   return call.first_row[c.sequence.index] + c.kv_head * c.sequence.q_len * c.group;
 }
 inline std::int64_t first_key(const GradientCall& call, const Context& c) {
   return call.first_key[c.sequence.index] + c.kv_head * c.sequence.kv_len;
-}
-
-template <class Dot>
-void clear_block(GradientWork<Dot>& work) {
-  const Problem& p = work.context->problem;
-  const auto bytes = [](std::int64_t dim) {
-    return static_cast<std::size_t>(kBlock * padded_columns(dim)) * sizeof(float);
-  };
-  __builtin_memset(work.dk, 0, bytes(p.head_dim));
-  __builtin_memset(work.dv, 0, bytes(p.value_dim));
-}
-
-template <class Dot>
-void add_block(const GradientCall& call, const GradientWork<Dot>& work, const Place& place) {
-  const Problem& p = work.context->problem;
-  const std::int64_t first = first_key(call, *work.context) + place.first;
-  for (int key = 0; key < place.count; ++key) {
-    const std::int64_t at = first + key;
-    add_row(work.dk + key * padded_columns(p.head_dim), p.head_dim, call.sums.dk + at * p.head_dim);
-    add_row(work.dv + key * padded_columns(p.value_dim), p.value_dim,
-            call.sums.dv + at * p.value_dim);
-  }
 }
 
 template <class Dot>
@@ -160,9 +142,10 @@ void walk_gradient(const GradientCall& call, const WorkItem& item, GradientMemor
     work.prefetch = make_prefetch(source, places[turn ^ 1], 1, tiles * 2 * kBlock / kGroup);
     prepare_block(source, place, 0, false, work.block);
     prepare_k_values(work, place.count);
-    clear_block(work);
     for (int i = 0; i < tiles; ++i) advance_gradient(work, memory.tiles[i], place);
-    add_block(call, work, place);
+    const std::int64_t key = first_key(call, c) + place.first;
+    advance_keys(work, memory.tiles, tiles, place.count, call.sums.dk + key * c.problem.head_dim,
+                 call.sums.dv + key * c.problem.value_dim);
   }
 }
 

@@ -13,10 +13,26 @@
 namespace rapt::cpu {
 namespace {
 
+// Tiles that share a block: their five operands in L2 beside the block, at D128 in FP32 480 KB.
+constexpr int kGradientTiles = 192 / kRows;
+constexpr int kWideGradientTiles = 96 / kRows;
+
 // Rows of a tile as the sums over queries want them: [unit of rows][column], columns padded.
 inline int padded_columns(std::int64_t dim) {
   return static_cast<int>((dim + kLanes - 1) / kLanes * kLanes);
 }
+
+// Weights of one tile and one block, as floats and as the products want them; of F32Dot the same
+// memory.
+template <class Dot>
+struct GradientWeights {
+  using Unit = typename Dot::Unit;
+  float* p;        // [kBlock][kRows]: S, then P
+  float* ds;       // [kBlock][kRows]: dP, then dS
+  Unit* p_rows;    // [kBlock][unit of rows]
+  Unit* ds_rows;   // [kBlock][unit of rows]
+  Unit* ds_pairs;  // [unit of kBlock][kRows]
+};
 
 template <class Dot>
 struct GradientTile {
@@ -29,9 +45,11 @@ struct GradientTile {
   alignas(64) float slopes[kRows];  // sum over keys of -dS * distance
   Unit* q;                          // [unit of head_dim][row]
   Unit* d_out;                      // [unit of value_dim][row]
-  Unit* q_rows;                     // [unit of rows][head_dim]
-  Unit* d_out_rows;                 // [unit of rows][value_dim]
+  Unit* q_rows;                     // [vector of head_dim][unit of rows][lane]
+  Unit* d_out_rows;                 // [vector of value_dim][unit of rows][lane]
   float* dq;                        // [head_dim][row]
+  Segments segments;                // of the block at work
+  GradientWeights<Dot> weights;     // of the block at work
 };
 
 // What the tiles of an item share.
@@ -44,17 +62,9 @@ struct GradientWork {
   Block<Dot> block;
   const Unit* k_values[kBlock];  // K as dQ wants it: rows, or pairs along keys
   char* paired_k;
-  float* p;          // [kBlock][kRows]: S, then P
-  float* ds;         // [kBlock][kRows]: dP, then dS
   float* cap_slope;  // [kBlock][kRows], where softcap is on
   float* scratch;    // [kBlock][kRows], where bias is on
-  // The same as units; of F32Dot the same memory.
-  Unit* p_rows;    // [kBlock][unit of rows]
-  Unit* ds_rows;   // [kBlock][unit of rows]
-  Unit* ds_pairs;  // [unit of kBlock][kRows]
-  float* dk;       // [kBlock][padded head_dim], of this block and the item's rows
-  float* dv;       // [kBlock][padded value_dim]
-  Unit* out;       // [unit of value_dim][kRows], while a tile begins
+  Unit* out;         // [unit of value_dim][kRows], while a tile begins
   Prefetch prefetch;
 };
 
@@ -66,23 +76,32 @@ inline float lse_of(const Context& c, std::int64_t row) {
   return static_cast<const float*>(c.problem.lse.data)[row_offset(c, c.problem.lse, row)];
 }
 
-// A tile's rows as units along columns; zeros behind the last row and the last column.
+// A tile's rows as units along columns, a vector of columns after the other, so that the rows of
+// some vectors are one piece of memory and not the same few sets of L1. Zeros behind the last row
+// and the last column.
 template <class Dot>
 void fill_rows(const Context& c, const TileRows& rows, const RowTensor& tensor,
                typename Dot::Unit* to) {
-  const int stride = padded_columns(tensor.dim), bytes = stride * 4;
+  using Unit = typename Dot::Unit;
+  constexpr int kUnits = kRows / Dot::pack;
   float wide[Dot::pack][kMaxDim];
-  for (int lane = 0; lane < rows.vectors * kLanes; lane += Dot::pack, to += stride) {
-    __builtin_memset(to, 0, static_cast<std::size_t>(bytes));
-    if (lane >= rows.count) continue;
-    const char* first = row_units<Dot>(c, tensor, rows.first + lane, wide[0]);
-    if constexpr (Dot::pack == 1) {
-      __builtin_memcpy(to, first, static_cast<std::size_t>(tensor.dim) * sizeof *to);
+  alignas(64) Unit row[kMaxDim + kLanes] = {};
+  for (int unit = 0; unit < rows.vectors * kLanes / Dot::pack; ++unit) {
+    const int lane = unit * Dot::pack;
+    if (lane >= rows.count) {
+      __builtin_memset(row, 0, sizeof row);
+    } else if constexpr (Dot::pack == 1) {
+      __builtin_memcpy(row, row_units<Dot>(c, tensor, rows.first + lane, wide[0]),
+                       static_cast<std::size_t>(tensor.dim) * sizeof(Unit));
     } else {
       const bool last = lane + 1 >= rows.count;
-      const char* second =
-          last ? nullptr : row_units<Dot>(c, tensor, rows.first + lane + 1, wide[1]);
-      Dot::interleave_rows(first, second, tensor.dim, to);
+      Dot::interleave_rows(
+          row_units<Dot>(c, tensor, rows.first + lane, wide[0]),
+          last ? nullptr : row_units<Dot>(c, tensor, rows.first + lane + 1, wide[1]), tensor.dim,
+          row);
+    }
+    for (int v = 0; v * kLanes < tensor.dim; ++v) {
+      __builtin_memcpy(to + (v * kUnits + unit) * kLanes, row + v * kLanes, kLanes * sizeof(Unit));
     }
   }
 }
@@ -205,17 +224,17 @@ inline void clear_tail(const Segment& s, float* weights) {
 
 #ifdef RAPT_CPU_BF16_DOT
 // P and dS, rounded, as the three products that sum over rows and keys want them.
-inline void pack_weights(const GradientWork<Bf16Dot>& work, const Segment& s) {
+inline void pack_weights(const GradientWeights<Bf16Dot>& w, const Segment& s) {
   constexpr int kRowUnits = kRows / 2, kLaneUnits = kLanes / 2;
   for (int key = s.key_begin; key < group_end(s); key += 2) {
     for (int v = s.vector_begin; v < s.vector_end; ++v) {
       const int at = key * kRows + v * kLanes, to = key * kRowUnits + v * kLaneUnits;
-      const F even = Simd::load(work.ds + at), odd = Simd::load(work.ds + at + kRows);
-      Bf16Dot::store_row(work.p_rows + to, Simd::load(work.p + at));
-      Bf16Dot::store_row(work.p_rows + to + kRowUnits, Simd::load(work.p + at + kRows));
-      Bf16Dot::store_row(work.ds_rows + to, even);
-      Bf16Dot::store_row(work.ds_rows + to + kRowUnits, odd);
-      Bf16Dot::store_pairs(work.ds_pairs + key / 2 * kRows + v * kLanes, even, odd);
+      const F even = Simd::load(w.ds + at), odd = Simd::load(w.ds + at + kRows);
+      Bf16Dot::store_row(w.p_rows + to, Simd::load(w.p + at));
+      Bf16Dot::store_row(w.p_rows + to + kRowUnits, Simd::load(w.p + at + kRows));
+      Bf16Dot::store_row(w.ds_rows + to, even);
+      Bf16Dot::store_row(w.ds_rows + to + kRowUnits, odd);
+      Bf16Dot::store_pairs(w.ds_pairs + key / 2 * kRows + v * kLanes, even, odd);
     }
   }
 }
@@ -226,69 +245,131 @@ template <class Dot>
 void differentiate_segment(GradientWork<Dot>& work, GradientTile<Dot>& tile, const Segment& s,
                            std::int64_t first_key) {
   const Problem& p = work.context->problem;
-  const Patch of_p = {*work.context, tile.rows, s, first_key, work.p, work.scratch, work.cap_slope};
-  const Patch of_ds = {*work.context, tile.rows, s, first_key, work.ds, nullptr, work.cap_slope};
+  const Patch of_p = {*work.context, tile.rows,     s, first_key, tile.weights.p,
+                      work.scratch,  work.cap_slope};
+  const Patch of_ds = {*work.context, tile.rows,     s, first_key, tile.weights.ds,
+                       nullptr,       work.cap_slope};
   const bool dropout = p.dropout_keep < 256;
   const int lane = s.vector_begin * kLanes, at = s.key_begin * kRows + lane;
   if (dropout) dropout_pass(of_ds);
   with_vectors(s.vector_end - s.vector_begin, [&]<int N>() {
-    differentiate<N>(work.p + at, work.ds + at, s.key_end - s.key_begin, work.context->exponent,
-                     256.0f / static_cast<float>(p.dropout_keep), tile.reference + lane,
-                     tile.delta + lane);
+    differentiate<N>(tile.weights.p + at, tile.weights.ds + at, s.key_end - s.key_begin,
+                     work.context->exponent, 256.0f / static_cast<float>(p.dropout_keep),
+                     tile.reference + lane, tile.delta + lane);
   });
   if (dropout) dropout_pass(of_p);
   if (work.gradient->d_bias != nullptr) bias_gradient_pass(*work.gradient, of_ds);
   if (work.gradient->d_slopes != nullptr) slope_gradient_pass(of_ds, tile.slopes);
   if (p.softcap != 0.0f) cap_gradient_pass(of_ds);
-  clear_tail(s, work.p);
-  clear_tail(s, work.ds);
+  clear_tail(s, tile.weights.p);
+  clear_tail(s, tile.weights.ds);
 #ifdef RAPT_CPU_BF16_DOT
-  if constexpr (Dot::pack == 2) pack_weights(work, s);
+  if constexpr (Dot::pack == 2) pack_weights(tile.weights, s);
 #endif
 }
 
-// out[key][column] += sum over a segment's rows of weights[key][row] * rows[row][column].
+inline void add_row(const float* from, std::int64_t count, float* to) {
+  for (std::int64_t i = 0; i < count; ++i) to[i] += from[i];
+}
+
+// The query rows that weigh a group of keys: of a tile one segment at most.
 template <class Dot>
-void add_keys(const typename Dot::Unit* weights, const typename Dot::Unit* rows, std::int64_t dim,
-              const Segment& s, float* out) {
+struct KeySpans {
+  int count = 0;
+  RowSpan<Dot> at[kGradientTiles];
+};
+
+// `of` gives a tile's weights and the rows that they weigh.
+template <class Dot, class Of>
+void find_spans(const GradientTile<Dot>* tiles, int count, Of of,
+                KeySpans<Dot> (&groups)[kBlock / kGroup]) {
   constexpr int kRowUnits = kRows / Dot::pack, kLaneUnits = kLanes / Dot::pack;
-  const int stride = padded_columns(dim), vectors = stride / kLanes;
-  weights += s.vector_begin * kLaneUnits;
-  rows += s.vector_begin * kLaneUnits * stride;
-  const int units = (s.vector_end - s.vector_begin) * kLaneUnits;
+  for (const GradientTile<Dot>* tile = tiles; tile < tiles + count; ++tile) {
+    const auto [weights, rows] = of(*tile);
+    for (int i = 0; i < tile->segments.count; ++i) {
+      const Segment& s = tile->segments.at[i];
+      const int first = s.vector_begin * kLaneUnits, end = s.vector_end * kLaneUnits;
+      for (int key = s.key_begin; key < s.key_end; key += kGroup) {
+        KeySpans<Dot>& group = groups[key / kGroup];
+        group.at[group.count++] = {weights + key * kRowUnits + first, rows + first * kLanes,
+                                   end - first};
+      }
+    }
+  }
+}
+
+// N vectors of columns of a group of keys, into the call's sums: directly where these are whole
+// vectors, aligned ones, since sums end with the last key and column.
+template <class Dot, int N>
+void add_group(const KeySpans<Dot>& spans, int first, int keys, std::int64_t dim, float* sums) {
+  const std::int64_t columns = dim - first * kLanes;
+  sums += first * kLanes;
+  if (keys >= kGroup && dim % kLanes == 0) {
+    return key_group<Dot, N>(spans.at, spans.count, first, sums, dim);
+  }
+  alignas(64) float part[kGroup][N * kLanes] = {};
+  key_group<Dot, N>(spans.at, spans.count, first, part[0], N * kLanes);
+  for (int key = 0; key < (keys < kGroup ? keys : kGroup); ++key) {
+    add_row(part[key], columns < N * kLanes ? columns : N * kLanes, sums + key * dim);
+  }
+}
+
+// sums[key][column] += sum over all tiles' rows of weights[key][row] * rows[row][column]: sums are
+// loaded and stored once for 192 rows. Columns outside, so that what they take of the rows stays in
+// L1.
+template <class Dot, class Of>
+void add_keys(const GradientTile<Dot>* tiles, int count, int keys, std::int64_t dim, Of of,
+              float* sums) {
+  const int vectors = padded_columns(dim) / kLanes;
+  KeySpans<Dot> groups[kBlock / kGroup];
+  find_spans(tiles, count, of, groups);
   for (int v = 0; v < vectors;) {
     const int left = vectors - v,
               taken = left == 4 || left < kVectors ? (left < 2 ? 1 : 2) : kVectors;
     with_vectors(taken, [&]<int N>() {
-      for (int key = s.key_begin; key < s.key_end; key += kGroup) {
-        key_group<Dot, N>(weights + key * kRowUnits, kRowUnits, rows + v * kLanes, stride, units,
-                          out + key * stride + v * kLanes);
+      for (int key = 0; key < keys; key += kGroup) {
+        const KeySpans<Dot>& spans = groups[key / kGroup];
+        if (spans.count > 0) add_group<Dot, N>(spans, v, keys - key, dim, sums + key * dim);
       }
     });
     v += taken;
   }
 }
 
-// One tile against one block.
+// One tile's P and dS of a block, and its dQ.
 template <class Dot>
 void advance_gradient(GradientWork<Dot>& work, GradientTile<Dot>& tile, const Place& place) {
   const Problem& p = work.context->problem;
-  const Segments segments = find_segments(*work.context, tile.rows, place.first, place.count);
-  for (int i = 0; i < segments.count; ++i) {
-    const Segment& s = segments.at[i];
-    score_lanes<Dot>(work.block.k, tile.q, p.head_dim / Dot::pack, s, work.p, work.prefetch);
-    score_lanes<Dot>(work.block.v, tile.d_out, p.value_dim / Dot::pack, s, work.ds, work.prefetch);
-    const Patch patch = {*work.context, tile.rows,     s, place.first, work.p,
+  tile.segments = find_segments(*work.context, tile.rows, place.first, place.count);
+  for (int i = 0; i < tile.segments.count; ++i) {
+    const Segment& s = tile.segments.at[i];
+    score_lanes<Dot>(work.block.k, tile.q, p.head_dim / Dot::pack, s, tile.weights.p,
+                     work.prefetch);
+    score_lanes<Dot>(work.block.v, tile.d_out, p.value_dim / Dot::pack, s, tile.weights.ds,
+                     work.prefetch);
+    const Patch patch = {*work.context, tile.rows,     s, place.first, tile.weights.p,
                          work.scratch,  work.cap_slope};
     for (int pass = 0; pass < work.passes.count; ++pass) work.passes.at[pass](patch);
     if (s.masked) mask_pass(patch);
     differentiate_segment(work, tile, s, place.first);
   }
-  for (int i = 0; i < segments.count; ++i) {
-    add_keys<Dot>(work.p_rows, tile.d_out_rows, p.value_dim, segments.at[i], work.dv);
-    add_keys<Dot>(work.ds_rows, tile.q_rows, p.head_dim, segments.at[i], work.dk);
-  }
-  add_values<Dot>(work.k_values, p.head_dim, segments, work.ds_pairs, tile.dq);
+  add_values<Dot>(work.k_values, p.head_dim, tile.segments, tile.weights.ds_pairs, tile.dq);
+}
+
+// dV and dK of a block, of the tiles' rows; the sums are those of the block's first key.
+template <class Dot>
+void advance_keys(const GradientWork<Dot>& work, const GradientTile<Dot>* tiles, int count,
+                  int keys, float* dk, float* dv) {
+  struct Weighed {
+    const typename Dot::Unit *weights, *rows;
+  };
+  const Problem& p = work.context->problem;
+  add_keys(
+      tiles, count, keys, p.value_dim,
+      [](const GradientTile<Dot>& t) { return Weighed{t.weights.p_rows, t.d_out_rows}; }, dv);
+  add_keys(
+      tiles, count, keys, p.head_dim,
+      [](const GradientTile<Dot>& t) { return Weighed{t.weights.ds_rows, t.q_rows}; }, dk);
 }
 
 }  // namespace

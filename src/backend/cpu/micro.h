@@ -80,33 +80,49 @@ template <class Dot, int N>
   }
 }
 
-// kGroup keys x N vectors of columns, summed over query rows: out[k][c] += sum over units of
-// weights[k][unit] * rows[unit][c].
+// Query rows of one tile: their weights, [key][unit], and what these weigh, [column vector][unit]
+// [lane].
+template <class Dot>
+struct RowSpan {
+  const typename Dot::Unit* weights;
+  const typename Dot::Unit* rows;
+  int units;
+};
+
+// kGroup keys x N vectors of columns from vector `first`, summed over the query rows of some spans:
+// out[k][c] += sum over units of weights[k][unit] * rows[unit][c]. `out` is seldom in L1: it is
+// called for while the sum is made.
 template <class Dot, int N>
-[[gnu::noinline]] void key_group(const typename Dot::Unit* weights, int weight_stride,
-                                 const typename Dot::Unit* rows, int row_stride, int units,
-                                 float* out) {
+[[gnu::noinline]] void key_group(const RowSpan<Dot>* spans, int count, int first, float* out,
+                                 std::int64_t stride) {
+  constexpr int kUnits = kRows / Dot::pack;
   F sum[kGroup][N];
 #pragma GCC unroll 8
   for (int k = 0; k < kGroup; ++k) {
 #pragma GCC unroll 8
-    for (int v = 0; v < N; ++v) sum[k][v] = Simd::set(0.0f);
+    for (int v = 0; v < N; ++v) {
+      __builtin_prefetch(out + k * stride + v * kLanes, 1);
+      sum[k][v] = Simd::set(0.0f);
+    }
   }
-  for (int unit = 0; unit < units; ++unit, ++weights, rows += row_stride) {
-    typename Dot::V row[N];
+  for (const auto* span = spans; span < spans + count; ++span) {
+    const typename Dot::Unit *weights = span->weights, *rows = span->rows + first * kUnits * kLanes;
+    for (int unit = 0; unit < span->units; ++unit, ++weights, rows += kLanes) {
+      typename Dot::V row[N];
 #pragma GCC unroll 8
-    for (int v = 0; v < N; ++v) row[v] = Dot::load(rows + v * kLanes);
+      for (int v = 0; v < N; ++v) row[v] = Dot::load(rows + v * kUnits * kLanes);
 #pragma GCC unroll 8
-    for (int k = 0; k < kGroup; ++k) {
-      const typename Dot::V weight = Dot::broadcast(weights + k * weight_stride);
+      for (int k = 0; k < kGroup; ++k) {
+        const typename Dot::V weight = Dot::broadcast(weights + k * kUnits);
 #pragma GCC unroll 8
-      for (int v = 0; v < N; ++v) sum[k][v] = Dot::multiply_add(row[v], weight, sum[k][v]);
+        for (int v = 0; v < N; ++v) sum[k][v] = Dot::multiply_add(row[v], weight, sum[k][v]);
+      }
     }
   }
 #pragma GCC unroll 8
   for (int k = 0; k < kGroup; ++k) {
 #pragma GCC unroll 8
-    for (int v = 0; v < N; ++v) add_to(out + k * row_stride + v * kLanes, sum[k][v]);
+    for (int v = 0; v < N; ++v) add_to(out + k * stride + v * kLanes, sum[k][v]);
   }
 }
 
