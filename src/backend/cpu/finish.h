@@ -35,12 +35,13 @@ inline RowTensor out_of(const Problem& p) {
   return {p.out, p.out_dtype, static_cast<int>(p.value_dim)};
 }
 
-// These rows lie as far apart as K's and V's (source.h): fetched a tile at a time, before use.
-template <bool written>
-void prefetch_rows(const Context& c, const RowTensor& tensor, std::int64_t first, int count) {
+// Rows that are about to be written lie as far apart as K's and V's (source.h): fetched a tile at a
+// time, before use.
+inline void prefetch_rows(const Context& c, const RowTensor& tensor, std::int64_t first,
+                          int count) {
   for (int i = 0; i < count; ++i) {
     const char* row = tensor.at(c, first + i);
-    for (int at = 0; at < tensor.bytes(); at += 64) __builtin_prefetch(row + at, written, 2);
+    for (int at = 0; at < tensor.bytes(); at += 64) __builtin_prefetch(row + at, 1, 2);
   }
 }
 

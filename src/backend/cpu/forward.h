@@ -84,7 +84,7 @@ template <class Shape, class Dot>
 void finish_tile(const ForwardCall& call, const Context& c, const WorkItem& item,
                  const Tile<Dot>& tile) {
   if (item.partial < 0) {
-    prefetch_rows<true>(c, out_of(c.problem), tile.rows.first, tile.rows.count);
+    prefetch_rows(c, out_of(c.problem), tile.rows.first, tile.rows.count);
   }
   Shape::each_row(c, tile, [&](int lane, float* out) {
     const std::int64_t row = tile.rows.first + lane;

@@ -35,7 +35,6 @@ template <class Dot>
 void fill_lanes(const Context& c, const TileRows& rows, const RowTensor& tensor,
                 typename Dot::Unit* lanes) {
   float wide[4][kMaxDim];
-  prefetch_rows<false>(c, tensor, rows.first, rows.count);
   for (int lane = 0; lane < rows.vectors * kLanes; lane += 4) {
     const char* four[4];
     for (int i = 0; i < 4; ++i) {
