@@ -19,7 +19,7 @@ namespace {
 constexpr int kPeakRounds = 40;
 constexpr double kFlopsPerRound = 1.2e9;  // ~10 ms on one of today's cores
 
-double measure_peak(const std::string& isa, rapt_dtype dtype, int threads) {
+double probed_peak(const std::string& isa, rapt_dtype dtype, int threads) {
   for (const PeakProbe& probe : peak_probes()) {
     if (probe.isa != isa || probe.dtype != dtype || !probe.runs_here()) continue;
     const auto turns = static_cast<std::int64_t>(kFlopsPerRound / probe.flops);
@@ -107,10 +107,15 @@ Ceilings measure_ceilings(const std::string& isa, int threads) {
   Ceilings found;
   found.isa = isa;
   found.threads = threads;
-  found.fp32_gflops = measure_peak(isa, RAPT_FP32, threads);
-  found.bf16_gflops = measure_peak(isa, RAPT_BF16, threads);
+  found.fp32_gflops = probed_peak(isa, RAPT_FP32, threads);
+  found.bf16_gflops = probed_peak(isa, RAPT_BF16, threads);
   found.read_gbps = measure_read(threads);
   return found;
+}
+
+double measure_peak(const Ceilings& of, rapt_dtype dtype) {
+  const bool own = dtype == RAPT_BF16 && of.bf16_gflops > 0;
+  return probed_peak(of.isa, own ? RAPT_BF16 : RAPT_FP32, of.threads);
 }
 
 double peak_gflops(const Ceilings& ceilings, rapt_dtype dtype) {

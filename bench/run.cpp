@@ -33,7 +33,8 @@ void relate_to_ceiling(Row& row, Report& report, const Tell& tell) {
   const Ceilings& ceilings = ceilings_of(row, report, tell);
   const bool compute = report.suite.bound == Bound::compute;
   const double rate = compute ? row.gflops : row.gbps;
-  const double most = compute ? peak_gflops(ceilings, row.spec.dtype) : ceilings.read_gbps;
+  double most = compute ? peak_gflops(ceilings, row.spec.dtype) : ceilings.read_gbps;
+  if (compute && !on_cuda(row)) most = measure_peak(ceilings, row.spec.dtype);
   if (most > 0 && row.checked) row.share = rate / most;
 }
 
