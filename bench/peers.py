@@ -6,7 +6,8 @@
 
 Calls are captured into CUDA graphs, several back to back on inputs that take turns, and the graphs
 of all providers are replayed in turns; `decode` times one call a replay behind a clean L2 cache.
-Every answer is compared with float64 on sampled rows before it is timed. Exits 1 if an answer of
+Every answer is compared with float64 on sampled rows, gradients on sampled heads, before it is
+timed. Exits 1 if an answer of
 rapt's is wrong. docs/python.md says more.
 """
 
@@ -32,7 +33,8 @@ def arguments(words: list | None = None) -> argparse.Namespace:
     parser.add_argument("--cells", metavar="REGEX", default="", help="only cases that match")
     parser.add_argument("--dtype", choices=("bf16", "fp16"), default="bf16")
     parser.add_argument("--kernel", metavar="NAME", nargs="+", default=["auto"],
-                        help="rapt's kernels; `portable` is cuda/portable_forward")
+                        help="rapt's kernels; `portable` is cuda/portable_forward, of backwards "
+                             "`portable_backward_atomic` cuda/portable_backward_atomic")
     parser.add_argument("--peers", metavar="REGEX", default="", help="only peers that match")
     parser.add_argument("--fa3", metavar="F", help="FlashAttention-3 as a library (peers/fa3.py)")
     parser.add_argument("--rounds", type=int, default=17, help="replays of each graph (17)")
@@ -45,13 +47,16 @@ def arguments(words: list | None = None) -> argparse.Namespace:
 
 
 def providers(options: argparse.Namespace) -> list:
-    from peers import fa3, optional
-    from peers.providers import Rapt, of_torch
+    from peers import fa3, gradients, optional
+    from peers import providers as forward
 
-    others = of_torch() + optional.installed()
-    if options.fa3:
-        others.insert(0, fa3.Fa3(str(Path(options.fa3).resolve())))
-    return [*map(Rapt, options.kernel),
+    if options.suite == "backward":
+        ours, others = gradients.Rapt, gradients.of_torch()
+    else:
+        ours, others = forward.Rapt, forward.of_torch() + optional.installed()
+        if options.fa3:
+            others.insert(0, fa3.Fa3(str(Path(options.fa3).resolve())))
+    return [*map(ours, options.kernel),
             *(other for other in others if re.search(options.peers, other.name))]
 
 
@@ -72,8 +77,10 @@ class Comparison:
 
     def run(self, cell: cells.Cell) -> list:
         """Checks and times one cell; its rows, rapt's first."""
-        from peers import inputs, reference
+        from peers import gradients, inputs, reference
 
+        if cell.backward:
+            reference = gradients
         problem = inputs.make(cell, self.alone)
         wanted = reference.samples(problem)
         rows, calls = [], {}
@@ -99,7 +106,7 @@ class Comparison:
 
         cell, mine = problem.cell, provider.name.startswith("rapt")
         for x in problem.copies:
-            x.out.fill_(torch.nan)
+            x.poison()
         try:
             call, kernel = provider.prepare(problem)
             error, right = reference.error_of(problem, wanted, call(0))

@@ -50,6 +50,7 @@ def test_operations_are_those_of_the_visible_scores():
     uneven = replace(SMALL, batch=2, lens=(40, 10))
     assert uneven.flops == 4 * (800 + 50) * 4 * 16
     assert replace(SMALL, value_dim=32).flops == SMALL.flops * 1.5
+    assert replace(SMALL, backward=True).flops == SMALL.flops * 2.5
 
 
 def test_bytes_count_each_tensor_once():
@@ -57,6 +58,7 @@ def test_bytes_count_each_tensor_once():
     assert SMALL.bytes == 4 * tensor and SMALL.kv_bytes == 2 * tensor
     assert replace(SMALL, kv_heads=1).kv_bytes == tensor / 2
     assert replace(SMALL, bias="q").bytes == 4 * tensor + 40 * 40 * 4
+    assert replace(SMALL, backward=True).bytes == 8 * tensor
     assert replace(SMALL, bias="-").bias_shape == (1, 1, 1, 40)
     assert replace(SMALL, bias="bhq").bias_shape == (2, 4, 40, 40)
 
@@ -161,6 +163,27 @@ def test_torch_agrees_with_the_reference(bench, name):
     assert peer.refuses(problem.cell) == ""
     out = peer.prepare(problem)[0](0)
     assert reference.error_of(problem, reference.samples(problem), out)[1]
+
+
+@pytest.mark.parametrize("variant", [{}, {"causal": False}, {"kv_heads": 2}, {"dtype": "bf16"}])
+def test_gradients_agree_with_the_reference_and_wrong_ones_do_not(bench, variant, monkeypatch):
+    from torch.nn.attention import SDPBackend
+
+    from peers import gradients
+
+    monkeypatch.setattr(gradients, "ROWS", 16)  # several times over
+    inputs = bench[0]
+    problem = inputs.make(replace(SMALL, backward=True, **variant), alone=True)
+    wanted = gradients.samples(problem)
+    for provider in (gradients.Rapt("auto"), gradients.Sdpa("math", SDPBackend.MATH)):
+        found = provider.prepare(problem)[0](0)
+        error, right = gradients.error_of(problem, wanted, found)
+        assert right and error < 1, provider.name
+        for i, name in enumerate(gradients.NAMES):
+            for wrong in (0.3, math.nan):
+                spoilt = [x.detach().clone() for x in found]
+                spoilt[i][-1] += wrong
+                assert not gradients.error_of(problem, wanted, spoilt)[1], name
 
 
 def test_peers_refuse_what_they_would_compute_otherwise(bench):

@@ -37,6 +37,7 @@ class Cell:
     dropout: float = 0.0
     page_size: int = 0
     lens: tuple = ()  # of ragged sequences, queries and keys alike
+    backward: bool = False
     against: Optional[Cell] = field(default=None, compare=False)
 
     @property
@@ -48,7 +49,8 @@ class Cell:
         lens = ",".join(map(str, self.lens))
         ragged = "ragged" if lens else ""
         mask = "" if self.window else "causal" if self.causal else "full"
-        return [("dtype", self.dtype), ("batch", self.batch), ("q_len", self.q_len),
+        return [("direction", "backward" if self.backward else ""),
+                ("dtype", self.dtype), ("batch", self.batch), ("q_len", self.q_len),
                 ("kv_len", self.kv_len), ("q_heads", self.q_heads), ("kv_heads", self.kv_heads),
                 ("head_dim", self.head_dim),
                 ("value_dim", "" if self.value_dim == self.head_dim else self.value_dim),
@@ -71,9 +73,11 @@ class Cell:
 
     @property
     def flops(self) -> float:
-        """Of the visible scores; a square causal problem counts as half, as the field has it."""
+        """Of the visible scores; a square causal problem counts as half, as the field has it, and
+        a backward as two and a half forwards: five products for two."""
         scores = sum(self._scores(q_len, kv_len) for q_len, kv_len in self.lengths)
-        return 2 * scores * self.q_heads * (self.head_dim + self.value_dim)
+        forward = 2 * scores * self.q_heads * (self.head_dim + self.value_dim)
+        return 2.5 * forward if self.backward else forward
 
     def _scores(self, q_len: int, kv_len: int) -> float:
         if self.window and self.window < kv_len:
@@ -94,13 +98,14 @@ class Cell:
 
     @property
     def bytes(self) -> int:
-        """Of q, k, v, out and bias, each once."""
+        """Of q, k, v, out and bias, each once, and of their gradients."""
         queries = sum(q_len for q_len, _ in self.lengths)
         size = queries * self.q_heads * (self.head_dim + self.value_dim) * BYTES[self.dtype]
         bias = 1
         for extent in self.bias_shape if self.bias else (0,):
             bias *= extent
-        return size + self.kv_bytes + bias * BYTES[self.dtype]
+        forward = size + self.kv_bytes + bias * BYTES[self.dtype]
+        return 2 * forward if self.backward else forward
 
 
 def square(suite: str, dtype: str, head_dim: int, length: int, causal: bool) -> Cell:
@@ -111,6 +116,12 @@ def square(suite: str, dtype: str, head_dim: int, length: int, causal: bool) -> 
 
 def forward(dtype: str) -> list:
     return [square("forward", dtype, head_dim, length, causal)
+            for head_dim in (64, 128, 256) for length in (1024, 4096, 16384)
+            for causal in (False, True)]
+
+
+def backward(dtype: str) -> list:
+    return [replace(square("backward", dtype, head_dim, length, causal), backward=True)
             for head_dim in (64, 128, 256) for length in (1024, 4096, 16384)
             for causal in (False, True)]
 
@@ -160,8 +171,8 @@ def ragged(dtype: str) -> list:
     return found
 
 
-SUITES = {"forward": forward, "decode": decode, "features": features, "fp32": fp32,
-          "ragged": ragged}
+SUITES = {"forward": forward, "backward": backward, "decode": decode, "features": features,
+          "fp32": fp32, "ragged": ragged}
 
 
 def choose(suite: str, dtype: str, pattern: str) -> list:

@@ -22,13 +22,20 @@ DEVICE = "cuda"
 @dataclass
 class Inputs:
     """One copy. q is [batch, q_len, q_heads, head_dim], ragged [tokens, q_heads, head_dim]; k and v
-    likewise, or pages [pages, page_size, kv_heads, dim] with a shuffled table."""
+    likewise, or pages [pages, page_size, kv_heads, dim] with a shuffled table. Of a backward
+    d_out too, as out, and dq, dk and dv to write."""
 
     q: torch.Tensor
     k: torch.Tensor
     v: torch.Tensor
     out: torch.Tensor
     bias: Optional[torch.Tensor] = None
+    d_out: Optional[torch.Tensor] = None
+    gradients: tuple = ()
+
+    def poison(self) -> None:
+        for answer in (self.out, *self.gradients):
+            answer.fill_(math.nan)
 
 
 @dataclass
@@ -96,9 +103,12 @@ def _copy(cell: Cell) -> Inputs:
     def random(*shape: int) -> torch.Tensor:
         return torch.randn(shape, device=DEVICE, dtype=dtype)
 
-    return Inputs(q=random(*tokens, cell.q_heads, cell.head_dim),
-                  k=random(*keys, cell.kv_heads, cell.head_dim),
-                  v=random(*keys, cell.kv_heads, cell.value_dim),
-                  out=torch.full((*tokens, cell.q_heads, cell.value_dim), math.nan, device=DEVICE,
-                                 dtype=dtype),
-                  bias=random(*cell.bias_shape) if cell.bias else None)
+    q, k, v = (random(*tokens, cell.q_heads, cell.head_dim),
+               random(*keys, cell.kv_heads, cell.head_dim),
+               random(*keys, cell.kv_heads, cell.value_dim))
+    out = torch.empty((*tokens, cell.q_heads, cell.value_dim), device=DEVICE, dtype=dtype)
+    made = Inputs(q, k, v, out, random(*cell.bias_shape) if cell.bias else None,
+                  random(*out.shape) if cell.backward else None,
+                  tuple(map(torch.empty_like, (q, k, v))) if cell.backward else ())
+    made.poison()
+    return made

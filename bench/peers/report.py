@@ -67,7 +67,7 @@ def short(cell: Cell) -> str:
     size = f"{cell.q_len}x{cell.kv_len}" if cell.q_len != cell.kv_len else f"S{cell.q_len}"
     heads = f"{cell.q_heads}/{cell.kv_heads}" if cell.q_heads != cell.kv_heads else ""
     dims = f"D{cell.head_dim}" + (f"/{cell.value_dim}" if cell.value_dim != cell.head_dim else "")
-    words = [dims, f"B{cell.batch}", size, heads, ragged,
+    words = ["backward" if cell.backward else "", dims, f"B{cell.batch}", size, heads, ragged,
              "" if cell.window else "causal" if cell.causal else "full" if cell.q_len > 1 else "",
              f"window {cell.window}" if cell.window else "",
              f"softcap {cell.softcap:g}" if cell.softcap else "", "ALiBi" if cell.alibi else "",
