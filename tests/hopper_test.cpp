@@ -24,56 +24,61 @@ using kernels::ForwardConfig;
 using kernels::HopperParams;
 using kernels::TileOrder;
 
-TEST(HopperOrder, VisitsEveryTileOnce) {
-  for (const TileOrder order : {TileOrder{1, 1, 1}, {7, 5, 2}, {3, 8, 8}, {4, 9, 1}, {5, 6, 4}}) {
-    std::vector<int> visits(static_cast<std::size_t>(order.count()));
-    for (int i = 0; i < order.count(); ++i) {
-      const TileOrder::Place at = order.at(i);
-      ASSERT_TRUE(at.stream >= 0 && at.stream < order.streams && at.tile >= 0 &&
-                  at.tile < order.tiles);
-      ++visits[static_cast<std::size_t>(at.stream * order.tiles + at.tile)];
-    }
-    EXPECT_EQ(std::count(visits.begin(), visits.end(), 1), order.count());
-  }
-}
+constexpr int kCtas = 132;  // of an H200
 
 TEST(HopperOrder, BeginsWithTheLastTilesOfStreamsThatShareTheCache) {
-  const TileOrder order = {3, 5, 2};
-  const int streams[] = {0, 1, 0, 1, 0, 1, 2, 3, 2, 3, 2, 3, 4, 4, 4};
-  const int tiles[] = {2, 2, 1, 1, 0, 0, 2, 2, 1, 1, 0, 0, 2, 1, 0};
+  const TileOrder order = {3, 5, 2, 0};  // the fifth stream goes with the last two
+  const int streams[] = {0, 1, 0, 1, 0, 1, 2, 3, 4, 2, 3, 4, 2, 3, 4};
+  const int tiles[] = {2, 2, 1, 1, 0, 0, 2, 2, 2, 1, 1, 1, 0, 0, 0};
   for (int i = 0; i < order.count(); ++i) {
     EXPECT_EQ(order.at(i).stream, streams[i]) << i;
     EXPECT_EQ(order.at(i).tile, tiles[i]) << i;
   }
 }
 
-TEST(HopperOrder, DealsEveryIndexToOneCta) {
-  constexpr int kCtas = 7, kCount = 40;
-  std::vector<int> visits(kCount);
-  for (int cta = 0; cta < kCtas; ++cta) {
-    for (int n = 0; n * kCtas < kCount; ++n) {
-      const int index = TileOrder::index_of(n, cta, kCtas);
-      if (index < kCount) ++visits[static_cast<std::size_t>(index)];
+// Calls visit(cta, place) for every tile that a CTA takes.
+template <typename Visit>
+void deal(const TileOrder& order, int ctas, Visit visit) {
+  for (int cta = 0; cta < ctas; ++cta) {
+    for (int n = 0; n < order.rounds(ctas); ++n) {
+      const int index = order.index_of(n, cta, ctas);
+      if (index >= 0) visit(cta, order.at(index));
     }
   }
-  EXPECT_EQ(std::count(visits.begin(), visits.end(), 1), kCount);
 }
 
-// A causal tile's work grows with its number; to and fro evens it out.
-TEST(HopperOrder, SharesACausalBatchOutEvenly) {
-  constexpr int kCtas = 132;
-  const TileOrder order = {22, 64, 64};  // 4096 queries in tiles of 192, 4 x 16 heads
-  std::int64_t most = 0, all = 0;
-  for (int cta = 0; cta < kCtas; ++cta) {
-    std::int64_t work = 0;
-    for (int n = 0; n * kCtas < order.count(); ++n) {
-      const int index = TileOrder::index_of(n, cta, kCtas);
-      if (index < order.count()) work += order.at(index).tile + 1;
-    }
-    most = std::max(most, work);
-    all += work;
+TEST(HopperOrder, DealsEveryTileToOneCta) {
+  const TileOrder orders[] = {{1, 1, 1, 0},  {7, 5, 2, 0},  {3, 8, 8, 0}, {4, 9, 1, 0},
+                              {5, 6, 4, 0},  {2, 50, 7, 1}, {7, 9, 2, 1}, {13, 5, 1, 1},
+                              {14, 4, 1, 1}, {1, 14, 14, 1}};
+  for (const TileOrder& order : orders) {
+    std::vector<int> visits(static_cast<std::size_t>(order.count()));
+    deal(order, 7, [&](int, TileOrder::Place at) {
+      ASSERT_TRUE(at.stream >= 0 && at.stream < order.streams && at.tile >= 0 &&
+                  at.tile < order.tiles);
+      ++visits[static_cast<std::size_t>(at.stream * order.tiles + at.tile)];
+    });
+    EXPECT_EQ(std::count(visits.begin(), visits.end(), 1), order.count());
   }
-  EXPECT_LT(static_cast<double>(most) * kCtas / static_cast<double>(all), 1.05);
+}
+
+// The longest CTA's work over the mean, where a tile's grows with its number.
+double imbalance(const TileOrder& order) {
+  std::vector<double> work(kCtas);
+  double all = 0;
+  deal(order, kCtas, [&](int cta, TileOrder::Place at) {
+    work[static_cast<std::size_t>(cta)] += at.tile + 1;
+    all += at.tile + 1;
+  });
+  return *std::max_element(work.begin(), work.end()) * kCtas / all;
+}
+
+// Causal batches of 16,384 tokens: 4096 queries in tiles of 192 or 128, 1024 of 128.
+TEST(HopperOrder, SharesACausalBatchOutEvenly) {
+  EXPECT_LT(imbalance({22, 64, 64, 0}), 1.02);
+  EXPECT_LT(imbalance({22, 128, 12, 1}), 1.02);
+  EXPECT_LT(imbalance({8, 256, 33, 1}), 1.02);
+  EXPECT_LT(imbalance({32, 32, 8, 1}), 1.05);  // 8 CTAs have no second tile, other ones each time
 }
 
 TEST(WgmmaText, IsTheInstructionOfTheIsa) {
@@ -234,13 +239,26 @@ TEST_F(HopperMaps, OfQueriesOnlyWithStridesOfTma) {
   EXPECT_EQ(params().out_box, 4);
 }
 
-TEST_F(HopperMaps, GroupsStreamsByTheCacheWhereTilesInFlightShareNothing) {
+TEST_F(HopperMaps, GroupsStreamsWhereTilesInFlightWouldShareNothing) {
   p_.kv_len = 131072;  // 48 MB a stream
   EXPECT_EQ(params().order.together, 4) << "each has 33 of 132 CTAs";
-  p_.batch = p_.cache_rows = 100;
-  EXPECT_EQ(params().order.together, 1);
+  p_.batch = p_.cache_rows = 22;
   p_.kv_len = 1024;
-  EXPECT_EQ(params().order.together, 170);
+  EXPECT_EQ(params().order.together, 44) << "17 MB in all";
+  p_.batch = p_.cache_rows = 100;
+  EXPECT_EQ(params().order.together, 1) << "tiles alike";
+  EXPECT_EQ(params().order.pairs, 0);
+}
+
+TEST_F(HopperMaps, DealsTilesOfAMaskInPairsWhereLengthsAreKnown) {
+  p_.kv_len = 1024;
+  p_.batch = p_.cache_rows = 100;
+  p_.mask_right = 0;
+  EXPECT_EQ(params().order.together, 26) << "of 10 tiles each, two for each of 132 CTAs";
+  EXPECT_EQ(params().order.pairs, 1);
+  p_.kv_used.data = &memory_[1];
+  EXPECT_EQ(params().order.together, 170) << "64 MB";
+  EXPECT_EQ(params().order.pairs, 0);
 }
 
 TEST_F(HopperMaps, RefusesWhatTmaDoesNotRead) {

@@ -16,11 +16,10 @@ struct HopperScheduler {
   RingPlace<HopperShape<C>::kTiles> place;
 
   __device__ __forceinline__ void run() {
-    const int total = params.order.count();
-    for (int n = 0;; ++n) {
-      if (n * static_cast<int>(gridDim.x) >= total) break;
-      const int index = TileOrder::index_of(n, blockIdx.x, gridDim.x);
-      if (index < total) offer(params.order.at(index));
+    const int ctas = static_cast<int>(gridDim.x), rounds = params.order.rounds(ctas);
+    for (int n = 0; n < rounds; ++n) {
+      const int index = params.order.index_of(n, static_cast<int>(blockIdx.x), ctas);
+      if (index >= 0) offer(params.order.at(index));
     }
     place.wait_empty(shared.tiles);
     shared.tile(place.stage()).blocks = 0;

@@ -14,6 +14,7 @@ namespace {
 
 using kernels::ForwardConfig;
 using kernels::HopperParams;
+using kernels::TileOrder;
 
 constexpr std::int64_t kPanel = 64;  // columns: 128 bytes, the widest swizzle
 
@@ -145,15 +146,41 @@ int piece_of(const Problem& p, const ForwardConfig& config) {
   return static_cast<int>(std::min(p.page_size, block & -block));
 }
 
-// Streams in a group. Seams between groups cost balance (64 MB each left CTAs idle for 22% of D256
-// S4096 causal), no seams cost traffic: with more streams than CTAs no two tiles in flight share
-// what they read, and 128 rows a key then want 4 TB/s. So all go together where tiles of 192 rows
-// would still find each stream a CTA, else as many as take 64 MB (docs/lab/hopper_forward.md).
-int streams_together(const Problem& p, int streams, int rows, int ctas) {
-  constexpr std::int64_t kBytes = 64 << 20;
-  if (std::int64_t{192} * streams <= std::int64_t{ctas} * rows) return std::max(streams, 1);
+// Keys and values that a group of streams may have and find again in the L2 cache, of 50 MB here.
+constexpr std::int64_t kCached = 32 << 20;
+
+bool has_one_length(const Problem& p) {
+  return p.q_offsets.data == nullptr && p.kv_offsets.data == nullptr && p.q_used.data == nullptr &&
+         p.kv_used.data == nullptr && p.left_pad.data == nullptr;
+}
+
+// Seams between groups cost balance, and no seams cost traffic: with more streams than CTAs no two
+// tiles in flight share what they read, and at 128 rows a key the products then want 4 TB/s of the
+// memory. So all streams go together where three CTAs or more are at each, or all of them fit into
+// the cache. Else tiles alike go stream by stream, and those of a mask in groups of two tiles a
+// CTA. Where that does not come out even, or lengths are the device's to know, groups of 64 MB
+// (docs/lab/hopper_forward.md).
+TileOrder order_of(const Problem& p, const ForwardConfig& config, const kernels::ForwardParams& f,
+                   int ctas) {
+  TileOrder order = {};
+  order.tiles = f.tiles;
+  order.streams = f.batch * f.kv_heads * f.splits * f.value_chunks;
+  order.together = std::max(order.streams, 1);
   const std::int64_t bytes = p.kv_len * (p.head_dim + p.value_dim) * bytes_of(p.dtype);
-  return static_cast<int>(std::clamp<std::int64_t>(kBytes / bytes, 1, streams));
+  if (3 * order.streams <= ctas || bytes * p.batch * p.kv_heads <= kCached) return order;
+  const int in_pairs = std::max(1, 2 * ctas / std::max(order.tiles, 1));
+  const int dealt = in_pairs * order.tiles;
+  const bool one_length = has_one_length(p);
+  if (one_length && config.band == 0) {
+    order.together = 1;
+  } else if (one_length && dealt <= 2 * ctas && 20 * dealt >= 19 * 2 * ctas) {
+    order.together = std::min(in_pairs, order.streams);
+    order.pairs = 1;
+  } else if (std::int64_t{192} * order.streams > std::int64_t{ctas} * kernels::block_q(config)) {
+    order.together =
+        static_cast<int>(std::clamp<std::int64_t>(2 * kCached / bytes, 1, order.streams));
+  }
+  return order;
 }
 
 Status encode(const Driver& driver, const TiledTensor& tensor, kernels::TensorMap& map) {
@@ -180,11 +207,8 @@ Refusal refuse_hopper_layout(const Problem& p) {
 
 Status set_hopper_params(const Driver& driver, const Problem& p, const ForwardConfig& config,
                          int ctas, HopperParams& params) {
-  const kernels::ForwardParams& f = params.forward;
   params.piece = piece_of(p, config);
-  params.order.tiles = f.tiles;
-  params.order.streams = f.batch * f.kv_heads * f.splits * f.value_chunks;
-  params.order.together = streams_together(p, params.order.streams, kernels::block_q(config), ctas);
+  params.order = order_of(p, config, params.forward, ctas);
   const TiledTensor q = tiled(p, p.q, p.head_dim, p.dtype, kRows);
   if (has_boxes(q, kRows)) {
     params.q_box = static_cast<int>(q.box[2]);
