@@ -27,8 +27,8 @@ Ceilings measure_ceilings(const std::string& isa, int threads);
 // FP32's.
 double peak_gflops(const Ceilings& ceilings, rapt_dtype dtype);
 
-// The same of the processor, measured anew: the clock of a shared machine drifts by a tenth within a
-// minute. Takes a fifth of a second.
+// The same of the processor, measured anew: the clock of a shared machine drifts by a tenth within
+// a minute. Takes a fifth of a second.
 double measure_peak(const Ceilings& of, rapt_dtype dtype);
 
 // "avx2" of "cpu/avx2_forward"; "" where no probe has the kernel's name.

@@ -34,11 +34,12 @@ struct Row {
   double min_us = 0;
   double gflops = 0;
   double gbps = 0;
-  std::optional<double> share;  // of the ceiling that the suite is about
-  bool checked = false;         // the answer was right
-  double error = 0;             // the largest, against float64
-  std::string sentence;         // what was wrong with the answer
-  std::string peer;             // what speedup is relative to; "" = nothing
+  std::optional<double> ceiling;  // that the suite is about, GFLOP/s or GB/s
+  std::optional<double> share;    // of it
+  bool checked = false;           // the answer was right
+  double error = 0;               // the largest, against float64
+  std::string sentence;           // what was wrong with the answer
+  std::string peer;               // what speedup is relative to; "" = nothing
   std::optional<double> speedup;
   std::optional<std::int64_t> peak_bytes;  // beyond the tensors; CUDA: the workspace
 };

@@ -35,6 +35,7 @@ Json row_json(const Row& row) {
           {"min_us", timed(row.min_us)},
           {"gflops", timed(row.gflops)},
           {"gbps", timed(row.gbps)},
+          {"ceiling", optional_json(row.ceiling)},
           {"share", optional_json(row.share)},
           {"checked", row.checked},
           {"error", row.error},

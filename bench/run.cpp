@@ -35,7 +35,9 @@ void relate_to_ceiling(Row& row, Report& report, const Tell& tell) {
   const double rate = compute ? row.gflops : row.gbps;
   double most = compute ? peak_gflops(ceilings, row.spec.dtype) : ceilings.read_gbps;
   if (compute && !on_cuda(row)) most = measure_peak(ceilings, row.spec.dtype);
-  if (most > 0 && row.checked) row.share = rate / most;
+  if (most <= 0 || !row.checked) return;
+  row.ceiling = most;
+  row.share = rate / most;
 }
 
 // Operations on scores that the mask leaves visible, a second: fair between masks and head sizes.

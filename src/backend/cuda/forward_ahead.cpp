@@ -11,13 +11,16 @@ namespace {
 
 using kernels::ForwardConfig;
 
-Problem problem_of(DType dtype, int head_dim, bool decode) {
+// Numbers of query rows: of each shape of tile (forward_configs.cpp) the most that it is taken for.
+constexpr int kDecodeRows = 16, kLongRows = 4096;
+constexpr int kRows[] = {kDecodeRows, 32, 64, 128, 1024, kLongRows};
+
+Problem problem_of(DType dtype, int head_dim, int rows) {
   Problem p;
   p.batch = 1;
-  p.q_len = decode ? 1 : 4096;
+  p.q_len = rows;
   p.kv_len = 4096;
-  p.q_heads = decode ? 32 : 8;
-  p.kv_heads = 8;
+  p.q_heads = p.kv_heads = 8;
   p.head_dim = p.value_dim = head_dim;
   p.dtype = p.kv_dtype = p.out_dtype = dtype;
   p.scale = 1;
@@ -31,6 +34,10 @@ const float kGiven = 0;
 
 const std::function<void(Problem&)> kFeatures[] = {
     make_causal,
+    [](Problem& p) {
+      make_causal(p);
+      p.mask_left = 1023;
+    },
     [](Problem& p) { p.softcap = 1; },
     [](Problem& p) { p.alibi = &kGiven; },
     [](Problem& p) {
@@ -86,9 +93,9 @@ class List {
 
 void add_common(List& list, DType dtype) {
   for (const int head_dim : {64, 128}) {
-    for (const bool decode : {false, true}) {
-      Problem p = problem_of(dtype, head_dim, decode);
-      if (decode) p.page_size = 64;
+    for (const int rows : kRows) {
+      Problem p = problem_of(dtype, head_dim, rows);
+      if (rows == kDecodeRows) p.page_size = 64;
       list.add(p);
       make_causal(p);
       list.add(p);
@@ -96,22 +103,26 @@ void add_common(List& list, DType dtype) {
   }
 }
 
+// Each feature alone, and all.
+void add_features(List& list, const Problem& plain) {
+  Problem all = plain;
+  list.add(plain);
+  list.add_unaligned(plain);
+  for (const auto& feature : kFeatures) {
+    Problem p = plain;
+    feature(p);
+    list.add(p);
+    feature(all);
+  }
+  list.add(all);
+  all.page_layout = plain.page_layout;  // which every kernel takes
+  list.add(all);
+}
+
 void add_all(List& list, DType dtype) {
-  for (const int head_dim : {64, 96, 128, 192, 256, 512}) {
-    for (const bool decode : {false, true}) {
-      const Problem plain = problem_of(dtype, head_dim, decode);
-      Problem all = plain;
-      list.add(plain);
-      list.add_unaligned(plain);
-      for (const auto& feature : kFeatures) {
-        Problem p = plain;
-        feature(p);
-        list.add(p);
-        feature(all);
-      }
-      list.add(all);
-      all.page_layout = plain.page_layout;  // which every kernel takes
-      list.add(all);
+  for (const int rows : kRows) {
+    for (const int head_dim : {64, 96, 128, 192, 256, 512}) {
+      add_features(list, problem_of(dtype, head_dim, rows));
     }
   }
 }
