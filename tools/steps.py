@@ -48,7 +48,8 @@ NOT_UNDER_QEMU = (f"{NOT_QUICK}:*Fork*:*DeathTest*:EnvironmentTest.*:CubinCacheT
 OF_VALIDATION = "Validate*:Options.*:Plan.*"
 # By architecture: every case on every kernel where all kernels are, then what the oldest take.
 EMULATED_TESTS = {
-    "90": "Gpu/GpuCase.IsRightOnEvery*:*GpuBackward*:*GpuIndices*:*GpuVerbs*:*Graph*:*GpuSteps*",
+    "90": "Gpu/GpuCase.IsRightOnEvery*:*GpuBackward*:*GpuIndices*:*GpuOrder*:*GpuVerbs*:*Graph*:"
+          "*GpuSteps*",
     "70": "Gpu/GpuCase.IsRight/*",
 }
 # What counts allocations, since the stand-in driver makes some, and two hundred runs; but for
