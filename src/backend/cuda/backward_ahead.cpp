@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 // The backward's configurations that are compiled ahead, made from gradients as a call would.
-#include <functional>
-
+#include "backend/cuda/ahead_problems.h"
 #include "backend/cuda/backward_configs.h"
 #include "backend/cuda/forward_configs.h"
 
@@ -11,37 +10,30 @@ namespace {
 using kernels::BackwardConfig;
 using kernels::RowsPart;
 
-Gradient gradient_of(DType dtype, int head_dim) {
-  Gradient g;
-  Problem& p = g.forward;
-  p.batch = 1;
-  p.q_len = p.kv_len = 4096;
-  p.q_heads = p.kv_heads = 8;
-  p.head_dim = p.value_dim = head_dim;
-  p.dtype = p.kv_dtype = p.out_dtype = dtype;
-  p.scale = 1;
-  return g;
-}
-
-void make_causal(Gradient& g) { g.forward.mask_right = 0; }
-
-// Pointers only say that a feature is on.
 float given = 0;
 
-const std::function<void(Gradient&)> kFeatures[] = {
-    make_causal,
-    [](Gradient& g) { g.forward.softcap = 1; },
-    [](Gradient& g) {
-      g.forward.alibi = &given;
-      g.d_slopes = &given;
-    },
-    [](Gradient& g) {
-      g.forward.bias = &given;
-      g.forward.bias_dtype = g.forward.dtype;
-      g.d_bias = &given;
-    },
-    [](Gradient& g) { g.forward.dropout_keep = 230; },
+// A feature, with the gradient that belongs to it.
+struct Feature {
+  void (*add)(Problem&);
+  float* Gradient::* asked = nullptr;
+
+  void operator()(Gradient& g) const {
+    add(g.forward);
+    if (asked != nullptr) g.*asked = &given;
+  }
 };
+
+const Feature kFeatures[] = {{make_causal},
+                             {add_softcap},
+                             {add_alibi, &Gradient::d_slopes},
+                             {add_bias, &Gradient::d_bias},
+                             {add_dropout}};
+
+Gradient gradient_of(DType dtype, int head_dim) {
+  Gradient g;
+  g.forward = plain_problem(dtype, head_dim, 4096);
+  return g;
+}
 
 class List {
  public:
@@ -77,7 +69,7 @@ void add_common(List& list, DType dtype) {
   for (const int head_dim : {64, 128}) {
     Gradient g = gradient_of(dtype, head_dim);
     list.add(g);
-    make_causal(g);
+    make_causal(g.forward);
     list.add(g);
   }
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 // The forward configurations that are compiled ahead, made from problems as a call would.
-#include <functional>
-
+#include "backend/cuda/ahead_problems.h"
 #include "backend/cuda/forward_configs.h"
 #include "backend/cuda/hopper.h"
 #include "backend/cuda/views.h"
@@ -15,44 +14,16 @@ using kernels::ForwardConfig;
 constexpr int kDecodeRows = 16, kLongRows = 4096;
 constexpr int kRows[] = {kDecodeRows, 32, 64, 128, 1024, kLongRows};
 
-Problem problem_of(DType dtype, int head_dim, int rows) {
-  Problem p;
-  p.batch = 1;
-  p.q_len = rows;
-  p.kv_len = 4096;
-  p.q_heads = p.kv_heads = 8;
-  p.head_dim = p.value_dim = head_dim;
-  p.dtype = p.kv_dtype = p.out_dtype = dtype;
-  p.scale = 1;
-  return p;
+void page(Problem& p) { p.page_size = 64; }
+void page_single_tokens(Problem& p) { p.page_size = 1; }
+void page_x_packed(Problem& p) {
+  page(p);
+  p.page_layout = RAPT_X_PACKED;
 }
 
-void make_causal(Problem& p) { p.mask_right = 0; }
-
-// Pointers only say that a feature is on.
-const float kGiven = 0;
-
-const std::function<void(Problem&)> kFeatures[] = {
-    make_causal,
-    [](Problem& p) {
-      make_causal(p);
-      p.mask_left = 1023;
-    },
-    [](Problem& p) { p.softcap = 1; },
-    [](Problem& p) { p.alibi = &kGiven; },
-    [](Problem& p) {
-      p.bias = &kGiven;
-      p.bias_dtype = p.dtype;
-    },
-    [](Problem& p) { p.sinks = &kGiven; },
-    [](Problem& p) { p.dropout_keep = 230; },
-    [](Problem& p) { p.page_size = 64; },
-    [](Problem& p) { p.page_size = 1; },
-    [](Problem& p) {
-      p.page_size = 64;
-      p.page_layout = RAPT_X_PACKED;
-    },
-};
+void (*const kFeatures[])(Problem&) = {make_causal,        make_windowed, add_softcap, add_alibi,
+                                       add_bias,           add_sinks,     add_dropout, page,
+                                       page_single_tokens, page_x_packed};
 
 class List {
  public:
@@ -94,8 +65,8 @@ class List {
 void add_common(List& list, DType dtype) {
   for (const int head_dim : {64, 128}) {
     for (const int rows : kRows) {
-      Problem p = problem_of(dtype, head_dim, rows);
-      if (rows == kDecodeRows) p.page_size = 64;
+      Problem p = plain_problem(dtype, head_dim, rows);
+      if (rows == kDecodeRows) page(p);
       list.add(p);
       make_causal(p);
       list.add(p);
@@ -108,7 +79,7 @@ void add_features(List& list, const Problem& plain) {
   Problem all = plain;
   list.add(plain);
   list.add_unaligned(plain);
-  for (const auto& feature : kFeatures) {
+  for (const auto feature : kFeatures) {
     Problem p = plain;
     feature(p);
     list.add(p);
@@ -122,7 +93,7 @@ void add_features(List& list, const Problem& plain) {
 void add_all(List& list, DType dtype) {
   for (const int rows : kRows) {
     for (const int head_dim : {64, 96, 128, 192, 256, 512}) {
-      add_features(list, problem_of(dtype, head_dim, rows));
+      add_features(list, plain_problem(dtype, head_dim, rows));
     }
   }
 }
