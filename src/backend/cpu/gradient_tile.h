@@ -13,11 +13,12 @@
 namespace rapt::cpu {
 namespace {
 
-// Tiles that share a block: their five operands in L2 beside the block, at D128 in FP32 480 KB.
+// Tiles that share a block: their five operands and their weights in L2 beside the block, at D128
+// in FP32 680 KB.
 constexpr int kGradientTiles = 192 / kRows;
 constexpr int kWideGradientTiles = 96 / kRows;
 
-// Rows of a tile as the sums over queries want them: [unit of rows][column], columns padded.
+// Whole vectors of columns, as the sums over queries take them.
 inline int padded_columns(std::int64_t dim) {
   return static_cast<int>((dim + kLanes - 1) / kLanes * kLanes);
 }
